@@ -1,0 +1,54 @@
+"""The compiled extensions: which C kernels each Cython stem links. Metadata is in pyproject.toml."""
+
+import os
+import platform
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+NATIVE = Path("engine/_native")
+SIP = ["sip", "sip_scan", "sip_headers", "sip_values", "address"]
+SDP = ["sdp", "mime"]
+PACKET = ["capture", "link", "fragment", "tcp", "hep", "websocket"]
+RTP = ["rtp", "rtcp", "emodel"]
+TRACE = ["pass", "assemble", "tables", "conditions", "hash"]
+TRACE += sorted(path.stem for path in (NATIVE / "c").glob("conditions_*.c"))
+KERNELS = {
+    "sip": SIP,
+    "sdp": SIP + SDP,
+    "packet": PACKET + ["address"],
+    "rtp": RTP,
+    "trace": SIP + SDP + PACKET + RTP + TRACE,
+}
+
+sanitize = os.environ.get("TRUNKLINE_SANITIZE")
+compile_args = ["-std=gnu11", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-function"]
+link_args = ["-Wl,-z,relro,-z,now"] if platform.system() == "Linux" else []
+if sanitize:
+    compile_args += ["-O1", "-g", f"-fsanitize={sanitize}", "-fno-sanitize-recover=undefined"]
+    link_args += [f"-fsanitize={sanitize}"]
+else:
+    compile_args += ["-O3", "-fstack-protector-strong", "-D_FORTIFY_SOURCE=2"]
+
+
+def extension(stem: str) -> Extension:
+    kernels = [NATIVE / "c" / f"{name}.c" for name in KERNELS[stem]]
+    return Extension(
+        f"engine._native.{stem}",
+        [str(NATIVE / f"{stem}.pyx"), *(str(path) for path in kernels if path.exists())],
+        include_dirs=[str(NATIVE / "c")],
+        depends=[str(path) for path in sorted((NATIVE / "c").glob("*.h"))],
+        extra_compile_args=compile_args,
+        extra_link_args=link_args,
+    )
+
+
+stems = [stem for stem in KERNELS if (NATIVE / f"{stem}.pyx").exists()]
+setup(
+    ext_modules=cythonize(
+        [extension(stem) for stem in stems],
+        build_dir="build/cython",
+        compiler_directives={"language_level": 3, "binding": True, "autotestdict": False, "embedsignature": False},
+    )
+)
