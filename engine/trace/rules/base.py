@@ -1,0 +1,116 @@
+"""What a rule is: which rows it is about, and how a person is told.
+
+A rule is a value. Its condition is sighted natively (`engine/_native/c/conditions_<category>.c`), or it is selected here
+from whole columns; either way `select` gives rows without touching texts, and `explain` runs only for what is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from engine.trace.finding import Evidence
+
+if TYPE_CHECKING:
+    from engine.trace.tables import Tables
+
+Rows = npt.NDArray[np.uint32]
+NONE = 0xFFFFFFFF
+
+
+class Hits(msgspec.Struct):
+    """Selected rows, as equally long columns (uint32 rows, NONE where there is none; int64 values)."""
+
+    call: Rows
+    row: Rows
+    other: Rows
+    code: npt.NDArray[np.uint16]
+    value: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.call)
+
+    def take(self, index: Any) -> Hits:
+        """The hits at an index array or a boolean mask."""
+        return Hits(self.call[index], self.row[index], self.other[index], self.code[index], self.value[index])
+
+
+class Hit(msgspec.Struct, gc=False):
+    """One selected row: `call`, `row` and `other` are NONE where they do not apply."""
+
+    call: int
+    row: int
+    other: int
+    code: int
+    value: int
+
+
+class Explanation(msgspec.Struct, gc=False):
+    """What a person reads about a hit.
+
+    `detail` carries the actual values. `evidence` may be empty: the runner then cites the hit's own row.
+    `severity`, `confidence`, `title` and `recommendation` override the rule's where this hit deserves another.
+    """
+
+    detail: str
+    evidence: list[Evidence] = []
+    severity: str | None = None
+    confidence: float | None = None
+    title: str | None = None
+    recommendation: str | None = None
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """One diagnostic rule.
+
+    `id` is the public name, which is also the name of its native condition. `subject` says what `row` is of:
+    "message", "transaction", "call", "stream", "media_line", "endpoint", "event" or "trace".
+    `select` is None for the usual case: every native sighting of the condition. It takes the tables and must be
+    vectorised (numpy over columns), returning Hits; rules with a `select` and `needs` non-empty run only when one
+    of those conditions was sighted; rules with `select` and no `needs` always run, so keep those few and cheap.
+    `group` is "peers" (one finding a pair of hosts, the default), "source" (one a source host), "call" (one a call) or
+    "trace" (one in all). `symptoms` are the context.issue words it explains. `recommendation` names the fix and
+    the platform options (Asterisk PJSIP, FreeSWITCH, Kamailio).
+    """
+
+    id: str
+    severity: str
+    category: str
+    title: str
+    recommendation: str
+    explain: Callable[[Tables, Hit], Explanation]
+    rfc: str = ""
+    confidence: float = 0.9
+    subject: str = "message"
+    needs: tuple[str, ...] = ()
+    select: Callable[[Tables], Hits] | None = None
+    group: str = "peers"
+    symptoms: tuple[str, ...] = ()
+    escalates: bool = True
+
+
+def hits_of(
+    call: npt.ArrayLike,
+    row: npt.ArrayLike | None = None,
+    other: npt.ArrayLike | None = None,
+    code: npt.ArrayLike | None = None,
+    value: npt.ArrayLike | None = None,
+) -> Hits:
+    """Hits from columns; what is left out is NONE or 0."""
+    calls = np.asarray(call, dtype=np.uint32)
+    blank = np.full(len(calls), NONE, dtype=np.uint32)
+
+    def column(given: npt.ArrayLike | None) -> Rows:
+        return blank if given is None else np.asarray(given, dtype=np.uint32)
+
+    return Hits(
+        calls,
+        column(row),
+        column(other),
+        np.zeros(len(calls), np.uint16) if code is None else np.asarray(code, dtype=np.uint16),
+        np.zeros(len(calls), np.int64) if value is None else np.asarray(value, dtype=np.int64),
+    )

@@ -1,0 +1,206 @@
+"""The tables of a trace as numpy columns over native memory, and lazy access to the texts behind their rows.
+
+`Tables` is what rules, ladders, the command and the API read. Columns are attributes of a table, one array a
+column, named and typed in `engine/_native/c/tables.h` (and `stream_columns.h`): `tables.messages.status[row]`.
+Nothing is decoded until it is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engine._native import sdp as native_sdp
+from engine._native import sip as native_sip
+from engine._native import trace as native
+from engine.trace.rules.base import NONE, Hits, Rows
+
+CONDITIONS: dict[str, int] = {name: number for number, name in enumerate(native.condition_names())}
+METHODS: tuple[str, ...] = native.method_names()
+METHOD: dict[str, int] = {name: number for number, name in enumerate(METHODS)}
+CODECS: tuple[str, ...] = native.codec_names()
+CODEC: dict[str, int] = {name.upper(): number for number, name in enumerate(CODECS)}
+TRANSPORTS = ("", "UDP", "TCP", "TLS", "SCTP", "WS", "WSS", "OTHER")
+CALL_KINDS = ("other", "call", "registration", "options", "subscription", "message", "publish", "stray")
+OUTCOMES = (
+    "unknown", "answered", "busy", "cancelled", "rejected", "failed", "redirected", "challenged",
+    "no-response", "pending", "no-answer", "done",
+)  # fmt: skip
+
+
+class Table:
+    """Columns of one table as attributes; `len()` is its rows. Arrays are views: valid while the trace lives."""
+
+    def __init__(self, count: int, columns: dict[str, npt.NDArray[Any]]) -> None:
+        self.__dict__.update(columns)
+        self.columns = columns
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getattr__(self, name: str) -> npt.NDArray[Any]:
+        raise AttributeError(f"no column {name!r}; columns are {', '.join(self.columns)}")
+
+
+class Tables:
+    """All tables of one finished trace."""
+
+    def __init__(self, trace: native.Trace) -> None:
+        self.trace = trace
+        self.messages = Table(*trace.table("messages"))
+        self.transactions = Table(*trace.table("transactions"))
+        self.calls = Table(*trace.table("calls"))
+        self.media_lines = Table(*trace.table("media_lines"))
+        self.endpoints = Table(*trace.table("endpoints"))
+        self.strings = Table(*trace.table("strings"))
+        self.sightings = Table(*trace.table("sightings"))
+        self.events = Table(*trace.table("events"))
+        self.streams = Table(*trace.table("streams"))
+        self.call_messages: Rows = trace.call_messages()
+        self.call_streams: Rows = trace.call_streams()
+        self.endpoint_names: dict[int, str] = {}
+        self.no_time: bool = trace.no_time
+        self.first_time_ns: int = trace.first_time_ns
+        self.last_time_ns: int = trace.last_time_ns
+        self._order: npt.NDArray[np.int64] | None = None
+        self._starts: npt.NDArray[np.int64] | None = None
+
+    # ---- sightings ----
+
+    def sighted(self, condition: str) -> bool:
+        """Whether the native pass saw the condition at all."""
+        return bool(self.trace.condition_count(CONDITIONS[condition]))
+
+    def sightings_of(self, *conditions: str) -> Hits:
+        """Sightings of the conditions, in order of call and arrival."""
+        if self._order is None or self._starts is None:
+            numbers = self.sightings.condition
+            self._order = np.argsort(numbers, kind="stable")
+            self._starts = np.searchsorted(numbers[self._order], np.arange(len(CONDITIONS) + 1))
+        parts = [
+            self._order[self._starts[number] : self._starts[number + 1]]
+            for number in (CONDITIONS[name] for name in conditions)
+        ]
+        rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        s = self.sightings
+        return Hits(s.call[rows], s.row[rows], s.other[rows], s.code[rows], s.value[rows])
+
+    # ---- texts ----
+
+    def text(self, row: int) -> bytes:
+        """The whole message of a messages row, as it was on the wire (or restored from a log)."""
+        return self.trace.text(row)
+
+    def start_line(self, row: int) -> str:
+        """Its first line."""
+        return self.text(row).lstrip(b"\r\n").split(b"\n", 1)[0].rstrip(b"\r").decode("utf-8", "replace")
+
+    def message(self, row: int) -> native_sip.Message:
+        """The tokenized message: `.header(name) -> list[bytes]`, `.headers`, `.body` and so on."""
+        return native_sip.scan(self.text(row))
+
+    def headers(self, row: int, name: str) -> list[str]:
+        """Every value of a header, unfolded."""
+        return [value.decode("utf-8", "replace") for value in self.message(row).header(name)]
+
+    def header(self, row: int, name: str) -> str:
+        """First value of a header, or an empty string."""
+        values = self.headers(row, name)
+        return values[0] if values else ""
+
+    def sdp(self, row: int) -> native_sdp.Description | None:
+        """The session description of a messages row, or None."""
+        return native_sdp.of_message(self.text(row))
+
+    def media_section(self, line: int) -> str:
+        """Text of a media_lines row, from its m= line on."""
+        m = self.media_lines
+        start = int(m.section_offset[line])
+        text = self.text(int(m.message[line]))[start : start + int(m.section_length[line])]
+        return text.decode("utf-8", "replace")
+
+    def string(self, row: int) -> str:
+        """Text of a strings row; empty for NONE."""
+        return "" if row == NONE else self.trace.string(int(row)).decode("utf-8", "replace")
+
+    def call_id(self, call: int) -> str:
+        """Call-ID of a calls row; empty for NONE."""
+        return "" if call == NONE else self.trace.call_id(int(call)).decode("utf-8", "replace")
+
+    def user(self, row: int, header: str = "To") -> str:
+        """User part of a message's From or To (or any address header); the number dialled or calling."""
+        value = self.header(row, header)
+        return native_sip.parse_address(value.encode()).user.decode("utf-8", "replace") if value else ""
+
+    # ---- rows around a row ----
+
+    def messages_of(self, call: int) -> Rows:
+        """Message rows of a call in time order (mirror copies included)."""
+        start = int(self.calls.first_message[call])
+        return self.call_messages[start : start + int(self.calls.message_count[call])]
+
+    def streams_of(self, call: int) -> Rows:
+        """Stream rows of a call."""
+        start = int(self.calls.first_stream[call])
+        return self.call_streams[start : start + int(self.calls.stream_count[call])]
+
+    def transactions_of(self, call: int) -> range:
+        """Transaction rows of a call, in order of their first message."""
+        start = int(self.calls.first_transaction[call])
+        return range(start, start + int(self.calls.transaction_count[call]))
+
+    def media_lines_of(self, row: int) -> range:
+        """media_lines rows of a messages row."""
+        start = int(self.messages.media_line[row])
+        return range(0) if start == NONE else range(start, start + int(self.messages.media_count[row]))
+
+    # ---- names for people ----
+
+    def host(self, endpoint: int) -> str:
+        """Label or address (without port) of an endpoints row."""
+        if endpoint == NONE:
+            return "unknown"
+        host = int(self.endpoints.host[endpoint])
+        return self.endpoint_names.get(host) or self.trace.endpoint_host(host)
+
+    def endpoint(self, endpoint: int) -> str:
+        """"label", "ip:port" or "[v6]:port" of an endpoints row."""
+        if endpoint == NONE:
+            return "unknown"
+        host = int(self.endpoints.host[endpoint])
+        return self.endpoint_names.get(host) or self.address(endpoint)
+
+    def address(self, endpoint: int) -> str:
+        """"ip:port" of an endpoints row, whatever its label."""
+        if endpoint == NONE:
+            return "unknown"
+        text = self.trace.endpoint_host(int(endpoint))
+        port = int(self.endpoints.port[endpoint])
+        if port == 0:
+            return text
+        return f"[{text}]:{port}" if ":" in text else f"{text}:{port}"
+
+    def peers(self, row: int) -> tuple[int, int]:
+        """Host rows (source, target) of a messages row; NONE where unknown."""
+        hosts = self.endpoints.host
+        ends = int(self.messages.source[row]), int(self.messages.target[row])
+        source, target = (NONE if end == NONE else int(hosts[end]) for end in ends)
+        return source, target
+
+    def method(self, row: int) -> str:
+        """Method name of a messages row (that of the CSeq for responses); "" when not registered."""
+        return METHODS[int(self.messages.method[row])]
+
+    def summary(self, row: int) -> str:
+        """A message in a few words: "INVITE 10.0.0.1:5060 -> 10.0.0.2:5060", "200 (INVITE) ..."."""
+        m = self.messages
+        status = int(m.status[row])
+        what = f"{status} ({self.method(row)})" if status else self.method(row) or self.start_line(row)[:24]
+        return f"{what} {self.endpoint(int(m.source[row]))} -> {self.endpoint(int(m.target[row]))}"
+
+    def time_s(self, row: int) -> float | None:
+        """Seconds since 1970 of a messages row, None when the input has no clock."""
+        return None if self.no_time else int(self.messages.time_ns[row]) / 1e9
