@@ -45,6 +45,7 @@
     X(int16_t, max_forwards)     /* -1 absent, clipped to 32767 */ \
     X(int16_t, q850_cause)       /* of Reason; -1 absent */ \
     X(uint16_t, warning_code)    /* 0 absent */ \
+    X(uint16_t, ip_id)           /* IP identification of its (last) datagram, 0 unknown */ \
     X(uint8_t, method)           /* enum sip_method; of the CSeq in responses */ \
     X(uint8_t, cseq_method)      /* enum sip_method of the CSeq */ \
     X(uint8_t, transport)        /* enum sip_transport */ \

@@ -49,6 +49,7 @@ struct trace {
     uint64_t packets, bytes, rtp_packets, rtcp_packets, sip_packets, other_packets, mirrored_packets;
     uint64_t tunnel_packets[16]; /* by bit of enum packet_tunnel */
     int64_t first_time_ns, last_time_ns;
+    uint64_t linked_headers;     /* messages with X-Call-ID, X-CID or In-Reply-To */
     uint8_t no_time;             /* messages have no clock */
     uint8_t failed;              /* the lender had no more memory */
     uint16_t file;               /* input being read, from 1 */
@@ -156,8 +157,8 @@ void trace_capture_end(struct trace *t); /* flushes reassembly at the end of an 
 struct framed { const uint8_t *text; size_t length; int64_t time_ns; uint32_t number; uint64_t offset;
                 struct address source, target; const uint8_t *source_name, *target_name;
                 uint32_t source_name_length, target_name_length; uint64_t correlation_hash;
-                uint8_t transport, direction, dscp, ttl, in_store, has_time; uint16_t flags /* packet_flag */;
-                uint32_t message_flags; };
+                uint8_t transport, direction, dscp, ttl, in_store, has_time; uint16_t ip_id;
+                uint32_t message_flags /* enum message_flag to begin with */; };
 /* Row of the message, or STATUS_MALFORMED (counted), or STATUS_TOO_SMALL when memory ended. */
 int64_t trace_message(struct trace *t, const struct framed *framed);
 /* Sorts, pairs, links, runs the call and trace hooks. */

@@ -1,0 +1,166 @@
+"""Inputs to tables: files, folders, standard input or bytes, each sniffed by content and given to its reader."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+import msgspec
+
+from engine._native import trace as native
+from engine.errors import TraceError
+from engine.trace import compressed
+from engine.trace.finding import Problem
+from engine.trace.sources import base as sources
+from engine.trace.tables import Tables
+
+Source: TypeAlias = "str | bytes | bytearray | memoryview | os.PathLike[str]"
+Progress: TypeAlias = Callable[[int, int, str], None]
+
+
+class Options(msgspec.Struct, frozen=True):
+    """How inputs are read. `tz_offset_s` is used where a log names no zone; limits are per input."""
+
+    tz_offset_s: int = 0
+    max_message_bytes: int = 65536
+    max_expanded_bytes: int = 64 << 30
+    file_format: str | None = None
+
+
+class Opened(msgspec.Struct):
+    """One input opened for reading: its bytes (mapped where it is a file) and what it is called."""
+
+    name: str
+    content: bytes | bytearray | memoryview | mmap.mmap
+    mtime: float | None = None
+
+
+def expand(paths: Iterable[Source]) -> Iterator[Source]:
+    """Folders become the files in them, in name order; everything else stays."""
+    for path in paths:
+        if isinstance(path, (str, os.PathLike)) and path != "-" and Path(path).is_dir():
+            yield from sorted(p for p in Path(path).rglob("*") if p.is_file() and not p.name.startswith("."))
+        else:
+            yield path
+
+
+def open_input(source: Source, options: Options) -> Opened:
+    """Maps a file, reads standard input, or takes bytes as they are; expands compression.
+
+    Raises TraceError naming the input when it cannot be read.
+    """
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return compressed.expand(Opened("input", source), options.max_expanded_bytes)
+    name = os.fspath(source)
+    try:
+        if name == "-":
+            opened = Opened("standard input", sys.stdin.buffer.read())
+        else:
+            with open(name, "rb") as file:
+                opened = Opened(name, _map(file), os.fstat(file.fileno()).st_mtime)
+    except OSError as error:
+        raise TraceError(f"{name}: {error.strerror or error}") from error
+    return compressed.expand(opened, options.max_expanded_bytes)
+
+
+def _map(file: BinaryIO) -> bytes | mmap.mmap:
+    size = os.fstat(file.fileno()).st_size
+    if size < 1 << 16:  # also what cannot be mapped: pipes, /proc
+        return file.read()
+    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    mapped.madvise(mmap.MADV_SEQUENTIAL)
+    return mapped
+
+
+def read(
+    paths: Source | Sequence[Source], *, progress: Progress | None = None, options: Options | None = None
+) -> Tables:
+    """Reads inputs into one set of tables.
+
+    `progress(done_bytes, total_bytes, name)` is called between steps of at most 400,000 packets. Raises TraceError
+    for an input that cannot be read; what is unreadable inside one is counted in `Tables.problems` instead.
+    """
+    options = options or Options()
+    chosen = [paths] if isinstance(paths, (str, bytes, bytearray, memoryview, os.PathLike)) else list(paths)
+    inputs = list(expand(chosen))
+    if not inputs:
+        raise TraceError("no files to read")
+    total = sum(_size(source) for source in inputs)
+    trace = native.Trace(total)
+    problems: list[Problem] = []
+    formats: list[str] = []
+    done = 0
+    for source in inputs:
+        opened = open_input(source, options)
+        before = {kind: count for kind, _, count, _ in trace.problems()}
+        formats.append(_read_one(trace, opened, options, _stepper(progress, done, total, opened.name)))
+        done += _size(source)
+        problems += [
+            Problem(f"{kind}", text, count - before.get(kind, 0), offset, opened.name)
+            for kind, text, count, offset in trace.problems()
+            if count > before.get(kind, 0)
+        ]
+    before = {kind: count for kind, _, count, _ in trace.problems()}
+    trace.finish()
+    tables = Tables(trace)
+    tables.problems = problems
+    tables.formats = formats
+    return tables
+
+
+def _size(source: Source) -> int:
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return len(source)
+    try:
+        return 0 if source == "-" else os.stat(source).st_size
+    except OSError:
+        return 0
+
+
+def _stepper(progress: Progress | None, done: int, total: int, name: str) -> Callable[[int], None] | None:
+    if progress is None:
+        return None
+    call = progress
+    return lambda position: call(done + position, max(total, done + position), name)
+
+
+def _read_one(trace: native.Trace, opened: Opened, options: Options, step: Callable[[int], None] | None) -> str:
+    content = opened.content
+    head = bytes(content[:65536])
+    named = sources.unreadable(head)
+    if named:
+        raise TraceError(f"{opened.name}: {named}")
+    format = sources.detect(head)
+    trace.open_input(content)
+    if format.native is not None:
+        if not trace.read_capture(step):
+            raise TraceError(f"{opened.name}: looks like {format.title} and has no readable header")
+        return format.name
+    _read_text(trace, opened, options, format, step)
+    return format.name
+
+
+def _read_text(
+    trace: native.Trace, opened: Opened, options: Options, format: sources.Format, step: Callable[[int], None] | None
+) -> None:
+    text = bytes(opened.content)
+    trace.add_bytes(len(text))
+    reading = sources.Options(
+        mtime=opened.mtime, tz_offset_s=options.tz_offset_s, max_message_bytes=options.max_message_bytes
+    )
+    number = 0
+    for frame in sources.frames(text, reading):
+        number += 1
+        if isinstance(frame, sources.PacketFrame):
+            trace.add_packet(frame.packet, frame.time_ns or 0, frame.link_type, frame.offset)
+            continue
+        trace.add_message(
+            frame.text, frame.time_ns, frame.source, frame.target, frame.transport, frame.direction, frame.offset,
+            number, frame.correlation, frame.retransmission, False,
+        )  # fmt: skip
+        if step is not None and number % 4096 == 0:
+            step(frame.offset)
