@@ -12,7 +12,7 @@ SIP = ["sip", "sip_scan", "sip_headers", "sip_values", "address"]
 SDP = ["sdp", "mime"]
 PACKET = ["capture", "link", "fragment", "tcp", "hep", "websocket"]
 RTP = ["rtp", "rtcp", "emodel"]
-TRACE = ["pass", "assemble", "tables", "conditions", "hash"]
+TRACE = ["ingest", "pass", "assemble", "offer_answer", "correlate", "tables", "conditions", "hash"]
 TRACE += sorted(path.stem for path in (NATIVE / "c").glob("conditions_*.c"))
 KERNELS = {
     "sip": SIP,

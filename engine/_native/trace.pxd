@@ -84,6 +84,7 @@ cdef extern from "trace.h" nogil:
         uint32_t store_capacity
         problems_counts problems
         uint64_t packets, bytes, rtp_packets, rtcp_packets, sip_packets, other_packets, mirrored_packets
+        uint64_t tunnel_packets[16]
         int64_t first_time_ns, last_time_ns
         uint8_t no_time, failed
         uint16_t file

@@ -310,6 +310,10 @@ cdef class Trace:
                 self.state.problems.first_offset[kind] = offset
             self.state.problems.count[kind] += 1
 
+    def tunnel_packets(self):
+        """Packets by encapsulation, in the order of enum packet_tunnel."""
+        return [self.state.tunnel_packets[i] for i in range(14)]
+
     @property
     def no_time(self): return bool(self.state.no_time)
     @property

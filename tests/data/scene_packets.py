@@ -1,6 +1,8 @@
-"""Bytes of packets for made-up traces: Ethernet, IP, UDP, TCP, ICMP, RTP, RTCP, STUN, TLS and DTLS, and a pcap file.
+"""Bytes of packets for made-up traces: Ethernet, IP, UDP, TCP, ICMP, RTP, RTCP, STUN, TLS and DTLS, and a
+pcap file.
 
-Every function is pure: values in, bytes out. Checksums are right, so a test never passes because of a broken one.
+Every function is pure: values in, bytes out. Checksums are right, so a test never passes because of a
+broken one.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ def checksum(payload: bytes) -> int:
         payload += b"\0"
     total = sum(struct.unpack(f">{len(payload) // 2}H", payload))
     total = (total & 0xFFFF) + (total >> 16)
-    return ~(total + (total >> 16)) & 0xFFFF
+    return int(~(total + (total >> 16)) & 0xFFFF)
 
 
 def pseudo_header(source: Host, target: Host, protocol: int, length: int) -> bytes:
@@ -81,7 +83,8 @@ def ip_packets(
     ip_id: int = 0,
     mtu: int = 65535,
 ) -> list[bytes]:
-    """The IPv4 or IPv6 packets that carry a transport payload: several when it is larger than `mtu` octets."""
+    """The IPv4 or IPv6 packets that carry a transport payload: several when it is larger than `mtu`
+    octets."""
     from_host, to_host = split_address(source)[0], split_address(target)[0]
     if from_host.version == 6:
         return _ipv6_packets(from_host, to_host, protocol, payload, dscp, ttl, ip_id, mtu)
@@ -101,7 +104,11 @@ def _ipv6_packets(
     source: Host, target: Host, protocol: int, payload: bytes, dscp: int, ttl: int, ip_id: int, mtu: int
 ) -> list[bytes]:
     def head(next_header: int, length: int) -> bytes:
-        return struct.pack(">IHBB", 6 << 28 | dscp << 22, length, next_header, ttl) + source.packed + target.packed
+        return (
+            struct.pack(">IHBB", 6 << 28 | dscp << 22, length, next_header, ttl)
+            + source.packed
+            + target.packed
+        )
 
     if len(payload) + 40 <= mtu:
         return [head(protocol, len(payload)) + payload]
@@ -121,7 +128,8 @@ def ethernet(packet: bytes) -> bytes:
 
 
 def icmp_error(reporter: str, offender: str, quoted: bytes, kind: int, code: int) -> tuple[int, bytes]:
-    """Protocol number and bytes of an ICMP error that quotes the start of an IP packet (RFC 792, RFC 4443)."""
+    """Protocol number and bytes of an ICMP error that quotes the start of an IP packet (RFC 792, RFC
+    4443)."""
     from_host, to_host = split_address(reporter)[0], split_address(offender)[0]
     if from_host.version == 6:
         message = struct.pack(">BBHI", kind, code, 0, 0) + quoted[:1232]
@@ -132,7 +140,8 @@ def icmp_error(reporter: str, offender: str, quoted: bytes, kind: int, code: int
 
 
 def pcap_file(frames: Iterable[tuple[float, bytes]], snap_length: int = 262144) -> bytes:
-    """A classic pcap file (little endian, microseconds, Ethernet) of (seconds since 1970, frame), in the order given."""
+    """A classic pcap file (little endian, microseconds, Ethernet) of (seconds since 1970, frame), in the
+    order given."""
     out = [struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, snap_length, 1)]
     for time, frame in frames:
         microseconds = round(time * 1_000_000)
@@ -163,10 +172,14 @@ def a_law(sample: int) -> int:
 
 
 @lru_cache(maxsize=64)
-def speech(seed: int, payload_type: int = 0, packets: int = 25, samples: int = 160, level: float = 0.06) -> tuple[bytes, ...]:
-    """Payloads of `packets` packets that sound like a busy line: shaped noise in G.711, never silent, never clipped.
+def speech(
+    seed: int, payload_type: int = 0, packets: int = 25, samples: int = 160, level: float = 0.06
+) -> tuple[bytes, ...]:
+    """Payloads of `packets` packets that sound like a busy line: shaped noise in G.711, never silent,
+    never clipped.
 
-    `level` is the root mean square as a part of full scale. Other payload types get noise octets of a usual size.
+    `level` is the root mean square as a part of full scale. Other payload types get noise octets of a
+    usual size.
     """
     random = Random(seed)
     if payload_type not in (0, 8):
@@ -186,7 +199,14 @@ def speech(seed: int, payload_type: int = 0, packets: int = 25, samples: int = 1
 
 
 def rtp_packet(
-    payload_type: int, sequence: int, timestamp: int, ssrc: int, payload: bytes, *, marker: bool = False, first: int = 0x80
+    payload_type: int,
+    sequence: int,
+    timestamp: int,
+    ssrc: int,
+    payload: bytes,
+    *,
+    marker: bool = False,
+    first: int = 0x80,
 ) -> bytes:
     """RTP packet (RFC 3550 §5.1); `first` is its first octet (version, padding, extension, CSRC count)."""
     second = payload_type & 0x7F | (0x80 if marker else 0)
@@ -218,14 +238,18 @@ def report_block(
     last_sr: int = 0,
     delay_since_sr: int = 0,
 ) -> bytes:
-    """Reception report block (RFC 3550 §6.4.1); `delay_since_sr` in 1/65536 s, `jitter` in timestamp units."""
+    """Reception report block (RFC 3550 §6.4.1); `delay_since_sr` in 1/65536 s, `jitter` in timestamp
+    units."""
     return struct.pack(
         ">IIIIII", ssrc, fraction_lost << 24 | lost & 0xFFFFFF, highest, jitter, last_sr, delay_since_sr
     )
 
 
-def rtcp_report(ssrc: int, blocks: Sequence[bytes] = (), *, sender: tuple[float, int, int, int] | None = None) -> bytes:
-    """SR when `sender` is (seconds since 1970, RTP timestamp, packets, octets), else RR; then an SDES CNAME."""
+def rtcp_report(
+    ssrc: int, blocks: Sequence[bytes] = (), *, sender: tuple[float, int, int, int] | None = None
+) -> bytes:
+    """SR when `sender` is (seconds since 1970, RTP timestamp, packets, octets), else RR; then an SDES
+    CNAME."""
     body = struct.pack(">I", ssrc)
     if sender:
         time, timestamp, packets, octets = sender
@@ -290,11 +314,21 @@ def _hello_extensions(pairs: Sequence[tuple[int, bytes]]) -> bytes:
 
 
 def tls_client_hello(
-    server_name: str = "", version: int = TLS_12, ciphers: Sequence[int] = (0xC02F, 0xC030), versions: Sequence[int] = ()
+    server_name: str = "",
+    version: int = TLS_12,
+    ciphers: Sequence[int] = (0xC02F, 0xC030),
+    versions: Sequence[int] = (),
 ) -> bytes:
     """Body of a client hello; `versions` becomes supported_versions (RFC 8446 §4.2.1)."""
     suites = b"".join(struct.pack(">H", cipher) for cipher in ciphers)
-    body = struct.pack(">H", version) + b"\x11" * 32 + b"\0" + struct.pack(">H", len(suites)) + suites + b"\x01\x00"
+    body = (
+        struct.pack(">H", version)
+        + b"\x11" * 32
+        + b"\0"
+        + struct.pack(">H", len(suites))
+        + suites
+        + b"\x01\x00"
+    )
     extensions: list[tuple[int, bytes]] = []
     if server_name:
         name = server_name.encode()
@@ -307,7 +341,9 @@ def tls_client_hello(
 def tls_server_hello(version: int = TLS_12, cipher: int = 0xC02F, selected_version: int = 0) -> bytes:
     """Body of a server hello; `selected_version` becomes supported_versions."""
     body = struct.pack(">H", version) + b"\x22" * 32 + b"\0" + struct.pack(">HB", cipher, 0)
-    return body + (_hello_extensions([(43, struct.pack(">H", selected_version))]) if selected_version else b"")
+    return body + (
+        _hello_extensions([(43, struct.pack(">H", selected_version))]) if selected_version else b""
+    )
 
 
 def tls_certificates(chain: Sequence[bytes]) -> bytes:
@@ -317,13 +353,19 @@ def tls_certificates(chain: Sequence[bytes]) -> bytes:
 
 
 def tls_alert(description: int, *, fatal: bool = True) -> bytes:
-    """Alert payload: 40 handshake_failure, 42 bad_certificate, 48 unknown_ca, 70 protocol_version, 116 required."""
+    """Alert payload: 40 handshake_failure, 42 bad_certificate, 48 unknown_ca, 70 protocol_version, 116
+    required."""
     return bytes([2 if fatal else 1, description])
 
 
-def dtls_record(kind: int, payload: bytes, *, version: int = DTLS_12, epoch: int = 0, sequence: int = 0) -> bytes:
+def dtls_record(
+    kind: int, payload: bytes, *, version: int = DTLS_12, epoch: int = 0, sequence: int = 0
+) -> bytes:
     """DTLS record (RFC 6347 §4.1); kinds as in tls_record."""
-    return struct.pack(">BHHHIH", kind, version, epoch, sequence >> 32, sequence & 0xFFFFFFFF, len(payload)) + payload
+    return (
+        struct.pack(">BHHHIH", kind, version, epoch, sequence >> 32, sequence & 0xFFFFFFFF, len(payload))
+        + payload
+    )
 
 
 def dtls_handshake(kind: int, body: bytes, message_sequence: int = 0) -> bytes:

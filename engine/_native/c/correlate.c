@@ -131,3 +131,90 @@ int trace_correlate(struct trace *t) {
     for (uint32_t call = 0; call < calls; call++) c->group[call] = group_root(t, call);
     return status;
 }
+
+/* ---- streams ---- */
+
+/* 1 when the media line's author is the caller's side: media sent to it flows from the callee. */
+static int author_is_caller(const struct trace *t, uint32_t line) {
+    const struct messages_table *m = &t->messages;
+    const uint32_t row = t->media_lines.message[line], opening = t->calls.invite_row[t->media_lines.call[line]];
+    const uint32_t first = opening != NONE ? opening : t->call_messages[t->calls.first_message[t->media_lines.call[line]]];
+    const int same_tag = m->from_tag_hash[row] == m->from_tag_hash[first];
+    return m->status[row] ? !same_tag : same_tag;
+}
+
+/* The stream's m-lines: at its birth, or what the whole trace knows when the description came later. */
+static void tie_stream(struct trace *t, uint32_t row, const struct rtp_stream *s) {
+    struct streams_table *x = &t->streams;
+    struct address source, target;
+    memset(&source, 0, sizeof source);
+    memset(&target, 0, sizeof target);
+    memcpy(source.ip, s->source_ip, 16);
+    memcpy(target.ip, s->target_ip, 16);
+    source.port = s->source_port;
+    target.port = s->target_port;
+    source.family = target.family = s->address_family;
+    source.kind = address_classify(source.ip, source.family);
+    target.kind = address_classify(target.ip, target.family);
+    uint32_t line = row < t->stream_line_capacity ? t->stream_lines[row].receiver : NONE;
+    uint32_t sender = row < t->stream_line_capacity ? t->stream_lines[row].sender : NONE;
+    if (line == NONE && sender == NONE) {
+        line = trace_announced(t, &target);
+        sender = trace_announced(t, &source);
+    }
+    x->source_endpoint[row] = trace_endpoint(t, &source);
+    x->target_endpoint[row] = trace_endpoint(t, &target);
+    /* ends in two calls: the receiver's description decides */
+    if (line != NONE && sender != NONE && t->media_lines.call[line] != t->media_lines.call[sender]) {
+        const uint32_t other = t->media_lines.call[sender];
+        if (t->calls.group[other] != t->calls.group[t->media_lines.call[line]]) sender = NONE;
+    }
+    x->media_line[row] = line;
+    x->sender_media_line[row] = sender;
+    const uint32_t chosen = line != NONE ? line : sender;
+    if (chosen == NONE) return;
+    x->call[row] = t->media_lines.call[chosen];
+    const int to_caller = line != NONE ? author_is_caller(t, line) : !author_is_caller(t, sender);
+    x->from_caller[row] = to_caller ? 2 : 1;
+}
+
+static int group_streams(struct trace *t) {
+    struct streams_table *x = &t->streams;
+    const uint32_t calls = t->calls.head.count;
+    t->call_streams = t->lender->lend(((size_t)x->head.count + 1) * sizeof(uint32_t));
+    uint32_t *next = t->lender->lend(((size_t)calls + 1) * sizeof(uint32_t));
+    if (!t->call_streams || !next) return STATUS_TOO_SMALL;
+    for (uint32_t row = 0; row < x->head.count; row++)
+        if (x->call[row] != NONE) t->calls.stream_count[x->call[row]]++;
+    uint32_t at = 0;
+    for (uint32_t call = 0; call < calls; call++) {
+        t->calls.first_stream[call] = next[call] = at;
+        at += t->calls.stream_count[call];
+        if (t->calls.stream_count[call]) t->calls.flags[call] |= CALL_HAS_RTP;
+    }
+    for (uint32_t row = 0; row < x->head.count; row++)
+        if (x->call[row] != NONE) t->call_streams[next[x->call[row]]++] = row;
+    t->lender->take_back(next);
+    return 0;
+}
+
+int trace_link_streams(struct trace *t) {
+    const uint32_t count = t->rtp.count;
+    if (count) rtp_finish(&t->rtp);
+    if (table_reserve(t->lender, TABLE_streams, &t->streams.head, count + 1)) return STATUS_TOO_SMALL;
+    const struct stream_columns *columns = (const struct stream_columns *)(const void *)(&t->streams.head + 1);
+    t->streams.head.count = count;
+    for (uint32_t row = 0; row < count; row++) {
+        rtp_export(&t->rtp.streams[row], columns, row);
+        tie_stream(t, row, &t->rtp.streams[row]);
+    }
+    /* what the kernel kept a stream in is not needed behind its row */
+    if (t->rtp.streams) t->lender->take_back(t->rtp.streams);
+    if (t->rtp.buckets) t->lender->take_back(t->rtp.buckets);
+    if (t->rtp.candidates) t->lender->take_back(t->rtp.candidates);
+    t->rtp.streams = NULL;
+    t->rtp.buckets = NULL;
+    t->rtp.candidates = NULL;
+    t->rtp.count = t->rtp.capacity = t->rtp.bucket_count = t->rtp.candidate_count = 0;
+    return group_streams(t);
+}

@@ -106,7 +106,9 @@ struct capture_interface { uint32_t snap_length; uint16_t link_type; uint8_t fcs
 struct capture {
     uint64_t position;        /* of the next record */
     uint32_t number;          /* records given out */
-    uint8_t format, swapped, spare[2];
+    uint8_t format, swapped;  /* `swapped`: its fields are big-endian */
+    uint8_t record_header;    /* bytes of a pcap record header */
+    uint8_t old_lengths;      /* pcap before 2.4: the two lengths of a record may be exchanged */
     uint32_t interface_count; /* of the current section */
     uint64_t secrets_offset, secrets_length; /* first TLS key-log block, 0 when none */
     uint64_t comment_count;

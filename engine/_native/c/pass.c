@@ -65,6 +65,18 @@ uint32_t trace_endpoint(struct trace *t, const struct address *address) {
     return row;
 }
 
+uint32_t trace_announced(struct trace *t, const struct address *address) {
+    if (!t->media_lines.head.count || !address->family) return NONE;
+    const uint64_t high = load_be64(address->ip), low = load_be64(address->ip + 8);
+    const struct row_index *index = &t->endpoint_index;
+    const struct endpoints_table *e = &t->endpoints;
+    uint32_t place = row_index_home(index, endpoint_hash(t, high, low, address->port));
+    for (uint32_t slot; (slot = index->slots[place]) != 0; place = (place + 1) & (index->size - 1))
+        if (e->ip_low[slot - 1] == low && e->port[slot - 1] == address->port && e->ip_high[slot - 1] == high)
+            return e->announced[slot - 1];
+    return NONE;
+}
+
 /* An endpoint known only by a name: the name's hash stands where the address would, under a prefix no
    address has. */
 static uint32_t endpoint_of_name(struct trace *t, const uint8_t *name, uint32_t length, uint16_t port) {
@@ -276,6 +288,7 @@ static void fill_rare(struct trace *t, const struct message_view *v) {
     if (sip_has(p, SIP_HEADER_X_CALL_ID) || sip_has(p, SIP_HEADER_X_CID) || sip_has(p, SIP_HEADER_IN_REPLY_TO))
         t->linked_headers++;
     if (sip_has(p, SIP_HEADER_IDENTITY)) m->flags[row] |= MESSAGE_IDENTITY;
+    if (sip_has(p, SIP_HEADER_P_ASSERTED_IDENTITY)) m->flags[row] |= MESSAGE_ASSERTED;
     if (sip_has(p, SIP_HEADER_REPLACES)) m->flags[row] |= MESSAGE_REPLACES;
     if (sip_has(p, SIP_HEADER_WWW_AUTHENTICATE) || sip_has(p, SIP_HEADER_PROXY_AUTHENTICATE)) {
         struct sip_span stale;

@@ -74,7 +74,8 @@ enum message_flag {
     MESSAGE_SUPPORTS_REPLACES = 1 << 18, MESSAGE_CONTACT_STAR = 1 << 19, MESSAGE_TUNNELLED = 1 << 20,
     MESSAGE_VIA_MATCHES_SOURCE = 1 << 21 /* request: top Via sent-by is the packet's source address */,
     MESSAGE_LONG = 1 << 22 /* over UDP and above 1300 bytes */, MESSAGE_IDENTITY = 1 << 23,
-    MESSAGE_LOGGED_RETRANSMISSION = 1 << 24 /* the log itself says so */
+    MESSAGE_LOGGED_RETRANSMISSION = 1 << 24 /* the log itself says so */,
+    MESSAGE_ASSERTED = 1 << 25 /* P-Asserted-Identity present */
 };
 
 /* One row a client transaction seen at one hop (RFC 3261 §17): key is Call-ID, branch, CSeq, method. */

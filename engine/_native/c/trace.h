@@ -43,6 +43,8 @@ struct trace {
 
     struct problems problems;
     struct rtp_table rtp;
+    struct stream_line { uint32_t receiver, sender; } *stream_lines; /* media_lines rows by RTP stream, at its birth */
+    uint32_t stream_line_capacity;
     struct fragments *fragments;
     struct tcp *tcp;
 
@@ -161,12 +163,17 @@ struct framed { const uint8_t *text; size_t length; int64_t time_ns; uint32_t nu
                 uint32_t message_flags /* enum message_flag to begin with */; };
 /* Row of the message, or STATUS_MALFORMED (counted), or STATUS_TOO_SMALL when memory ended. */
 int64_t trace_message(struct trace *t, const struct framed *framed);
+/* One link-layer packet outside a capture file (hex dumps); its bytes are not kept. 0 or a status. */
+int trace_packet_bytes(struct trace *t, const uint8_t *source, size_t count, int64_t time_ns, uint16_t link_type,
+                       uint64_t offset);
 /* Sorts, pairs, links, runs the call and trace hooks. */
 int trace_finish(struct trace *t);
 
 /* Rows made on demand; NONE when memory ended. */
 uint32_t trace_endpoint(struct trace *t, const struct address *address);
 uint32_t trace_string(struct trace *t, const uint8_t *text, size_t length);
+/* The media_lines row that announced an address and port last, NONE when none did. Makes no rows. */
+uint32_t trace_announced(struct trace *t, const struct address *address);
 /* Copies bytes to the arena; returns the offset or UINT64_MAX. */
 uint64_t trace_keep(struct trace *t, const uint8_t *text, size_t length);
 /* Text of a message row. */
