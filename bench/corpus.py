@@ -71,7 +71,9 @@ class Capture:
         ends = (call.caller, call.called)
         for at, side, message in said:
             self.counts["packets"] += 1
-            records = wire.udp_records(start_us + at, ends[side], ends[1 - side], self.counts["packets"], message)
+            records = wire.udp_records(
+                start_us + at, ends[side], ends[1 - side], self.counts["packets"], message
+            )
             self.counts["packets"] += len(records) - 1
             self.counts["fragments"] += len(records) if len(records) > 1 else 0
             for part in records:
@@ -105,7 +107,8 @@ class Capture:
         self.rng.shuffle(names)
         gap = wire.MICROSECONDS // CALLS_PER_SECOND
         plan: list[tuple[int, str, wire.Endpoint | None]] = [
-            (EPOCH_US + number * gap + self.rng.randrange(gap), name, None) for number, name in enumerate(names)
+            (EPOCH_US + number * gap + self.rng.randrange(gap), name, None)
+            for number, name in enumerate(names)
         ]
         for burst in range(bursts):
             start = EPOCH_US + (burst + 1) * calls * gap // (bursts + 1)
@@ -134,7 +137,9 @@ class Capture:
             place -= share
         return ""
 
-    def media(self, call: scenario.Call, number: int, answer_us: int, packets: int) -> Iterator[npt.NDArray[Any]]:
+    def media(
+        self, call: scenario.Call, number: int, answer_us: int, packets: int
+    ) -> Iterator[npt.NDArray[Any]]:
         """Records of both streams of a call, damaged as its number says."""
         damage = self.damage(number)
         if damage:
@@ -155,7 +160,13 @@ class Capture:
             if way and damage == "jitter":
                 delay = generator.integers(0, 90_000, len(numbers))
             arrival = np.maximum.accumulate(answer_us + 3000 + numbers * PACKET_US + delay)
-            stream = wire.Stream(source, sink, int(generator.integers(1, 2**32)), payload_type, *map(int, generator.integers(0, 2**16, 2)))
+            stream = wire.Stream(
+                source,
+                sink,
+                int(generator.integers(1, 2**32)),
+                payload_type,
+                *map(int, generator.integers(0, 2**16, 2)),
+            )
             self.counts["streams"] += 1
             self.counts["rtp_packets"] += len(numbers)
             yield wire.rtp_records(stream, numbers, arrival)
@@ -219,7 +230,9 @@ def pasted(seed: int, calls: int) -> bytes:
             clock = number * 3600 * wire.MICROSECONDS + at
             source, sink = ends[side], ends[1 - side]
             stamp = f"2025/10/09 {10 + clock // 3_600_000_000 % 14:02}:{clock // 60_000_000 % 60:02}:{clock % 60_000_000 / 1e6:09.6f}"
-            text.append(f"{stamp} {source.text.decode()}:{source.port} -> {sink.text.decode()}:{sink.port}\n".encode())
+            text.append(
+                f"{stamp} {source.text.decode()}:{source.port} -> {sink.text.decode()}:{sink.port}\n".encode()
+            )
             text.append(message + b"\n")
     return b"".join(text)
 
@@ -252,7 +265,9 @@ def write(path: Path, kind: str, calls: int, seed: int, seconds: int) -> dict[st
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kind", choices=("signalling", "rtp", "mixed", "flow"), default="signalling")
     parser.add_argument("--calls", type=int, default=23_160)
     parser.add_argument("--seed", type=int, default=1)

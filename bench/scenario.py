@@ -21,7 +21,15 @@ USER_AGENTS = (
     b"PolyEdge-E350-UA/8.1.2", b"Grandstream GXP2170 1.0.11.79", b"snomD735/10.1.184.14", b"Kamailio (5.8.3 (x86_64/linux))",
     b"Sonus_UAC", b"AudioCodes-Mediant/7.40A.500", b"MicroSIP/3.21.5", b"Linphone/5.2.4 (belle-sip/5.3.74)",
 )  # fmt: skip
-NAMES = (b"Ada Byron", b"Grace Murray", b"Front Desk", b"Support Line 2", b"Karl Braun", b"Room 1204", b"Alexander Popov")
+NAMES = (
+    b"Ada Byron",
+    b"Grace Murray",
+    b"Front Desk",
+    b"Support Line 2",
+    b"Karl Braun",
+    b"Room 1204",
+    b"Alexander Popov",
+)
 CODECS = {0: b"PCMU/8000", 8: b"PCMA/8000", 9: b"G722/8000", 18: b"G729/8000", 101: b"telephone-event/8000"}
 OFFERS = ((8, 0, 18, 101), (0, 8, 9, 101), (8, 0, 9, 18, 101), (0, 101))
 
@@ -110,7 +118,9 @@ class Call(NamedTuple):
     rng: Random
 
 
-def description(address: bytes, port: int, payload_types: tuple[int, ...], number: int, padding: int = 0) -> bytes:
+def description(
+    address: bytes, port: int, payload_types: tuple[int, ...], number: int, padding: int = 0
+) -> bytes:
     """An SDP body (RFC 8866) with one audio line; `padding` adds that many candidate-like attribute lines."""
     formats = b" ".join(b"%d" % payload_type for payload_type in payload_types)
     lines = [
@@ -121,7 +131,9 @@ def description(address: bytes, port: int, payload_types: tuple[int, ...], numbe
     ]  # fmt: skip
     if 101 in payload_types:
         lines.insert(-2, b"a=fmtp:101 0-16")
-    lines += [b"a=x-path:%d hop%04d.transit.example.net relay %d" % (n, n, number ^ n) for n in range(padding)]
+    lines += [
+        b"a=x-path:%d hop%04d.transit.example.net relay %d" % (n, n, number ^ n) for n in range(padding)
+    ]
     return b"\r\n".join(lines) + b"\r\n"
 
 
@@ -154,7 +166,14 @@ def request(call: Call, method: bytes, kind: bytes = b"", cseq: int = 0, tagged:
     }  # fmt: skip
 
 
-def response(call: Call, status: bytes, method: bytes = b"INVITE", kind: bytes = b"i", cseq: int = 0, extra: bytes = b"") -> bytes:
+def response(
+    call: Call,
+    status: bytes,
+    method: bytes = b"INVITE",
+    kind: bytes = b"i",
+    cseq: int = 0,
+    extra: bytes = b"",
+) -> bytes:
     """A response without a body, with a To tag unless it is a 100."""
     fields = call.fields
     to_tag = b"" if status.startswith(b"100") else b";tag=%b" % fields[b"ttag"]
@@ -265,7 +284,12 @@ def no_common_codec(call: Call) -> list[Said]:
 
 def private_media_address(call: Call) -> list[Said]:
     """The offer's c= line is an address of a private network (RFC 1918), behind a public source."""
-    offer = description(b"192.168.%d.%d" % (call.rng.randrange(8), 2 + call.rng.randrange(250)), call.caller_port, (8, 0, 101), 9)
+    offer = description(
+        b"192.168.%d.%d" % (call.rng.randrange(8), 2 + call.rng.randrange(250)),
+        call.caller_port,
+        (8, 0, 101),
+        9,
+    )
     call.fields.update({b"offer": offer, b"offer_bytes": len(offer)})
     return answered(call)
 

@@ -60,10 +60,14 @@ def ip_packet(
     """Ethernet and IPv4 around a payload; `fragment` is the flags-and-offset field (RFC 791 section 3.1)."""
     fields = (0x45, 0, 20 + len(payload), identification & 0xFFFF, fragment, 64, protocol)
     bare = IP_HEADER.pack(*fields, 0, source.packed, target.packed)
-    return ETHERNET + IP_HEADER.pack(*fields, ~ones_sum(bare) & 0xFFFF, source.packed, target.packed) + payload
+    return (
+        ETHERNET + IP_HEADER.pack(*fields, ~ones_sum(bare) & 0xFFFF, source.packed, target.packed) + payload
+    )
 
 
-def udp_records(time_us: int, source: Endpoint, target: Endpoint, identification: int, payload: bytes) -> list[bytes]:
+def udp_records(
+    time_us: int, source: Endpoint, target: Endpoint, identification: int, payload: bytes
+) -> list[bytes]:
     """One record, or one per IP fragment when the datagram does not fit the MTU."""
     datagram = UDP_HEADER.pack(source.port, target.port, 8 + len(payload), 0) + payload
     room = MTU_BYTES - 20
@@ -80,7 +84,12 @@ def udp_records(time_us: int, source: Endpoint, target: Endpoint, identification
 
 
 def tcp_record(
-    time_us: int, ends: tuple[Endpoint, Endpoint], identification: int, numbers: tuple[int, int], flags: int, payload: bytes
+    time_us: int,
+    ends: tuple[Endpoint, Endpoint],
+    identification: int,
+    numbers: tuple[int, int],
+    flags: int,
+    payload: bytes,
 ) -> bytes:
     """A TCP segment; `numbers` are the sequence and acknowledgement numbers (RFC 9293 section 3.1)."""
     source, target = ends
@@ -116,7 +125,9 @@ class Stream(NamedTuple):
     first_timestamp: int
 
 
-def rtp_records(stream: Stream, numbers: npt.NDArray[np.int64], arrival_us: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+def rtp_records(
+    stream: Stream, numbers: npt.NDArray[np.int64], arrival_us: npt.NDArray[np.int64]
+) -> npt.NDArray[Any]:
     """Records of a G.711 stream of 20 ms packets: `numbers` the packets kept (from 0), `arrival_us` their times."""
     count = len(numbers)
     rows = np.zeros(count, RTP_RECORD)

@@ -113,7 +113,8 @@ def sdp(
     """A session description. `codecs` are names (FORMATS) or whole mappings such as "96 opus/48000/2".
 
     `extra` are lines at media level, `session_extra` at session level (behind t=), `more_media` lines of
-    further sections, m= included. `origin` is the address of o= where it differs. None leaves direction or ptime out.
+    further sections, m= included. `origin` is the address of o= where it differs. None leaves direction or
+    ptime out.
     """
     family = "IP6" if ":" in address else "IP4"
     mappings = [FORMATS.get(codec, codec) for codec in codecs]

@@ -1,5 +1,7 @@
 /* General facts of a trace: sizes, repeats, what else was on the wire (rule page 3.9). What is one number over whole
    columns is selected in Python; here is what only the pass knows. */
+#include <string.h>
+
 #include "trace.h"
 
 enum { UDP_SAFE_BYTES = 1300, MESSAGE_LIMIT_BYTES = 65535 };

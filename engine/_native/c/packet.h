@@ -142,6 +142,10 @@ struct fragments *fragments_init(void *memory, size_t size, uint32_t datagrams);
    until the next call), 0 when more is needed. */
 int fragments_push(struct fragments *f, const struct packet *fragment, struct packet *whole,
                    struct problems *problems);
+/* Gives out what there is of a datagram opened before `before_ns` whose fragments never all came (a capture filter
+   by port keeps only first fragments): 1 with the leading bytes in `whole` and PACKET_SNAPPED set, valid until the
+   next call; 0 when there is none. Counts each it closes. Call until 0, before fragments_finish. */
+int fragments_drain(struct fragments *f, int64_t before_ns, struct packet *whole, struct problems *problems);
 void fragments_finish(struct fragments *f, struct problems *problems);
 
 /* ---- TCP: per direction ordering, SIP framing by Content-Length, WebSocket frames inside ---- */

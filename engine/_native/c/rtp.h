@@ -49,98 +49,103 @@ enum rtp_flag {
     RTP_RTCP_MUX_SEEN = 1 << 12,   /* RTCP on the RTP port */
     RTP_SEQUENCE_CONTINUED = 1 << 13, /* with RTP_SOURCE_CHANGED: sequence numbers went on */
     RTP_RTCP_REDUCED = 1 << 14,    /* reduced-size RTCP (RFC 5506) seen */
-    RTP_FINISHED = 1u << 31
+    RTP_TAP_COPY = 1 << 15,        /* the same packets as previous_stream, seen on another side of a NAT */
+    RTP_FINISHED = 1 << 16
 };
 
 struct rtp_payload { uint32_t clock_rate_hz, packets; uint8_t payload_type, codec /* enum sdp_codec */, described, spare; };
 struct rtp_count { uint32_t value, count; };
-struct rtp_buffer { float anchor_ms; uint32_t discarded; uint32_t late_run; }; /* one simulated jitter buffer */
+/* One simulated jitter buffer: what would have come too late to be played. */
+struct rtp_buffer { float anchor_ms; uint32_t discarded, late_run; };
+enum rtp_kind { RTP_KIND_MEDIA = 0, RTP_KIND_COMFORT_NOISE, RTP_KIND_EVENT };
 
 struct rtp_stream {
     /* the key */
-    uint64_t source_ip[2], target_ip[2]; /* as in struct address, native loads of the bytes */
+    uint64_t source_ip[2], target_ip[2]; /* the 16 bytes as in struct address, loaded natively */
     uint64_t flow_tag;
     uint32_t ssrc;
     uint16_t source_port, target_port;
     int64_t last_time_ns;
     uint32_t last_timestamp;
-    uint32_t flags;                /* enum rtp_flag */
+    uint8_t payload_type, kind /* enum rtp_kind */, law /* 1 PCMU, 2 PCMA, 0 other */, dscp;
     /* every packet touches these */
     uint64_t highest, base;        /* extended sequence numbers of this epoch */
     uint64_t window[2];            /* bit k: highest - k arrived */
     uint64_t bytes;                /* payload */
-    double ms_per_tick;            /* of the payload type of the last packet; 0 while not known */
+    double ms_per_tick;            /* of the last packet's payload type; 0 while not known */
     double media_ms;               /* RTP time since the first packet, jumps taken out */
-    double jitter_ms, steady_jitter_ms;
-    double jitter_sum_ms, steady_jitter_sum_ms;
-    double skew_second_ms;         /* least (arrival - RTP time) of the running second */
-    int64_t steady_time_ns;
-    uint32_t steady_timestamp;
+    double jitter_ms, jitter_sum_ms;
+    double steady_jitter_ms, steady_jitter_sum_ms;
+    int64_t steady_time_ns;        /* last packet of the steady variant; while the clock is not known: */
+    uint32_t steady_timestamp;     /* where its measurement began */
     uint32_t packets, received;    /* all; without duplicates and strays */
     uint32_t jitter_count, steady_jitter_count;
-    uint32_t second;               /* running second since the first packet */
     uint32_t received_run;         /* settled packets received since the last loss */
+    uint32_t settled;              /* packets whose fate is settled */
     float jitter_max_ms, steady_jitter_max_ms;
     float ptime_ms;                /* running mode of the timestamp step */
+    float envelope_ms, skew_min_ms, skew_max_ms; /* arrival - RTP time: least of the second; of all */
+    int64_t tick_ns;               /* when the running second ends */
+    int64_t first_time_ns, delta_max_ns;
     struct rtp_buffer buffers[3];  /* 50 ms, 200 ms, adaptive up to 500 ms */
-    uint16_t stray_next;           /* RFC 3550 A.1 bad_seq */
-    uint8_t stray_open, payload_index, step_index, size_index, dscp, ttl;
-    uint8_t payload_type, last_was_pause /* CN */, has_steady, address_family;
+    uint32_t deltas, late_deltas;
+    uint8_t ttl, state /* bits of rtp_stream.h */, payload_index, step_index, size_index, size_count;
+    uint16_t size_min, size_max;
     struct rtp_count steps[RTP_STEPS];
-    struct rtp_count sizes[RTP_SIZES];
-    struct rtp_payload payloads[RTP_PAYLOADS];
-    uint8_t payload_count /* seen */, payload_described, has_envelope, seconds_open;
+    uint32_t size_counts[RTP_SIZES];
+    uint16_t sizes[RTP_SIZES];
+    uint32_t size_other, step_other;
+    struct rtp_payload payloads[RTP_PAYLOADS]; /* seen ones in order, described ones, and the last for all others */
+    uint8_t payload_seen, payload_used;
+    uint16_t stray_next;           /* RFC 3550 A.1 bad_seq */
     /* the rest is touched now and then */
-    uint32_t step_other, size_other;
+    uint32_t flags;                /* enum rtp_flag */
     uint64_t file_offset;          /* of the first packet's record */
-    int64_t first_time_ns, delta_max_ns, gap_max_ns, gap_start_ns, gap_end_ns;
+    int64_t gap_max_ns, gap_start_ns;
     uint64_t expected_before;      /* of epochs that ended in a restart */
     uint64_t payload_types[2];
-    double drift_sum[5];           /* n, x, y, xx, xy of the lower envelope: s and ms */
-    float skew_min_ms, skew_max_ms, first_skew_ms;
+    double drift_sum[4];           /* x, y, xx, xy of the lower envelope, s and ms */
+    uint32_t drift_points, drift_last_s, second;
     uint32_t first_number, last_number; /* record numbers */
     uint32_t mirrored, duplicates, reordered, strays, restarts, jumps_forward, jumps_back;
-    uint32_t markers, comfort_noise, payload_type_changes, timestamp_jumps, late_deltas, deltas, gaps, pauses;
-    uint32_t dscp_changes, ttl_changes, extensions;
-    uint16_t first_sequence; uint8_t first_dscp, first_ttl;
+    uint32_t markers, comfort_noise, payload_type_changes, timestamp_jumps, gaps, pauses, dscp_changes, ttl_changes;
     uint32_t first_timestamp;
+    uint16_t first_sequence; uint8_t first_dscp, first_ttl;
     /* losses in settled order (RFC 3611 §4.7.2) */
     uint32_t loss_run, loss_run_max, loss_runs, loss_runs_long /* >= 5 */;
-    uint32_t burst_open_lost, burst_open_length, bursts, burst_lost, burst_length, gap_lost;
-    uint32_t settled;              /* packets whose fate is settled */
-    /* running and worst 10 s window */
-    int64_t window_start_ns, worst_start_ns;
+    uint32_t open_lost, open_length /* of the burst not yet closed */, bursts, burst_lost, burst_length;
+    /* running and worst 10 s */
     uint64_t window_expected;
-    uint32_t window_received, window_runs, window_discarded, holes;
+    int64_t worst_start_ns;
+    uint32_t window_received, window_runs, window_discarded, window_second, worst_seen;
     float worst_loss_percent, worst_burst_ratio;
     /* telephone-event (RFC 4733 §2.5) */
-    uint64_t digits[2];            /* digit k in the nibble k: 0-9, 10 '*', 11 '#', 12-15 A-D */
+    uint64_t digits[2];            /* digit k in nibble k: 0-9, 10 '*', 11 '#', 12-15 A-D */
     uint32_t event_timestamp, events, event_packets;
-    uint32_t event_no_end, event_few_ends, event_shrinking, event_zero, event_short, event_split;
-    int64_t event_time_ns;
-    uint16_t event_duration; uint8_t event_code, event_ends, event_open, event_payload_type, event_flaws, digit_count;
+    float event_ms_per_tick;
+    uint16_t event_flaws, event_no_end, event_few_ends, event_shrinking, event_zero, event_short, event_split;
+    uint16_t event_duration; uint8_t event_code, event_ends, event_marks, event_payload_type, digit_count, spare;
     /* G.711 payloads */
-    uint64_t level_square_sum;     /* of 13- or 14-bit samples scaled to 16 bits, >> 8 */
+    uint64_t level_squares;        /* of samples scaled to 16 bits */
     uint32_t level_samples, clipped_samples, silent_packets, inspected_packets;
-    uint16_t level_peak, spare;
+    uint16_t level_peak, ssrc_changes;
     /* RTCP (RFC 3550 §6.4, RFC 3611) */
-    int64_t rtcp_first_ns, rtcp_last_ns, report_first_ns, report_last_ns;
-    int64_t sr_time_ns[2], rrtr_time_ns, sr_rtp_time_ns;
+    int64_t rtcp_first_ns, rtcp_last_ns, report_first_ns, report_last_ns, sr_time_ns[2], rrtr_time_ns;
     uint64_t sr_ntp;
-    uint32_t sr_middle[2], rrtr_middle, sr_rtp_timestamp;
-    uint32_t rtcp_packets, sr_count, rr_count, xr_count, reports, sr_packet_count, sr_octet_count;
-    uint32_t report_lossy_run, report_lossy_run_max;
+    uint32_t sr_middle[2], rrtr_middle, sr_rtp_timestamp, sr_packet_count, sr_octet_count;
+    uint32_t rtcp_packets, sr_count, rr_count, xr_count, reports, report_jitter, report_jitter_max;
+    uint16_t report_lossy_run, report_lossy_run_max;
     int32_t report_lost;
-    float report_jitter_ms, report_jitter_max_ms, rtt_ms, rtt_max_ms, dlrr_rtt_ms;
+    float rtt_ms, rtt_max_ms;      /* from the capture point to the receiver and back */
     uint8_t report_fraction, report_fraction_max, xr_loss, xr_discard, xr_r_factor, xr_mos_lq, xr_mos_cq, xr_seen;
     uint16_t xr_rtt_ms, xr_end_system_ms;
-    uint8_t rtt_sides, mos_known; uint16_t ssrc_changes;
-    /* links, filled at creation and judged by rtp_finish */
+    /* rows, set at creation and judged by rtp_finish */
     uint32_t previous_on_tuple, previous_source, previous_on_target, reverse;
     /* derived by rtp_finish */
-    float r_lq, r_cq, mos_lq, mos_cq, mos_fixed_50, mos_fixed_200, mos_worst, mos_simple, burst_ratio, ie_effective;
+    float whole_rtt_ms, whole_rtt_max_ms, r_lq, r_cq, mos_fixed_50, mos_fixed_200, mos_worst, mos_simple, ie_effective;
+    uint8_t rtt_sides, mos_known, main_payload /* in payloads */, spare_end;
 };
-_Static_assert(sizeof(struct rtp_stream) <= 1536, "a stream stays small");
+_Static_assert(sizeof(struct rtp_stream) <= 1024, "a stream stays small");
 
 /* First packet of a flow nobody announced: a stream needs two in sequence (RFC 3550 A.1). */
 struct rtp_candidate { uint64_t hash; int64_t time_ns; uint64_t file_offset; struct rtp_header header;
@@ -153,7 +158,7 @@ struct rtp_table {
     uint32_t bucket_count;       /* power of two */
     struct rtp_candidate *candidates; /* lent, zeroed. NULL: flows nobody announced are not taken (STATUS_TOO_SMALL) */
     uint32_t candidate_count;    /* power of two */
-    uint32_t last[2];            /* rows of the last two streams, + 1 */
+    uint32_t last[2], last_ssrc[2]; /* rows of the last two streams, + 1 */
     uint64_t seed;               /* of the hash; any value, before the first push */
     uint8_t created;             /* out: the last rtp_push made the row it returned */
     uint64_t packets, rtcp_packets, rtcp_malformed, rtcp_unmatched;

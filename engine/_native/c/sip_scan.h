@@ -105,6 +105,7 @@ struct sip_walk {
     uint32_t bare_line_feed; /* first LF without CR, or UINT32_MAX */
     uint8_t after_return, after_feed, after_feed_return; /* what the byte before `position` was */
     uint8_t ended;          /* the empty line (or the body) was found */
+    uint8_t folded;         /* the open header has gone over a fold */
     uint8_t lengths_noted, length_seen;
     uint64_t odd;
     struct sip_lines lines;
@@ -123,7 +124,7 @@ void sip_length_note(struct sip_walk *w, uint32_t offset, uint32_t length);
 
 /* Walks start line and headers: fills rows, presence and flags, and body_offset. Returns 0,
    STATUS_MALFORMED, or STATUS_INCOMPLETE where the bytes end before the start line does. */
-typedef int sip_walk_run(struct sip_walk *w);
+typedef int sip_walk_run(struct sip_walk *w, int framing);
 sip_walk_run *sip_walk_chosen(void);
 
 #endif

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Installs the programs that benchmarks are compared with, where they are missing. System packages need root.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+need=()
+command -v tshark >/dev/null || need+=(tshark)
+command -v sngrep >/dev/null || need+=(sngrep)
+[ -e /usr/include/osipparser2/osip_message.h ] || need+=(libosip2-dev)
+if [ ${#need[@]} -gt 0 ]; then
+    echo "installing ${need[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -q && apt-get install -y -q --no-install-recommends "${need[@]}"
+fi
+peers=bench/data/.peers
+[ -x "$peers/bin/python" ] || python3 -m venv "$peers"
+[ -x "$peers/bin/sip-doctor" ] || "$peers/bin/python" -m pip install -q --disable-pip-version-check "sip-doctor==0.8.0"

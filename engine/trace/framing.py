@@ -1,0 +1,429 @@
+"""Where SIP messages begin and end in text, and what they were before a log or a mail program handled them.
+
+A start line is found anywhere a line ends in one; what stands before it on the line is the writer's prefix. Every
+function is linear in its input: line starts are never sought twice over the same bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+Note = Callable[[str, int], None]
+
+# A request line ends in the version, a status line begins with it (RFC 3261 §7.1, §7.2).
+START = re.compile(rb"SIP/[0-9]\.[0-9](?:(?P<code> +[0-9]{3,10})(?=[ \t\r\n]|\Z)|[ \t]*(?=\r?\n|\r|\Z))")
+METHOD = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]+")
+URI = re.compile(rb"<?[A-Za-z][A-Za-z0-9+.\-]*:\S")
+_GLUED = re.compile(rb"""[A-Z]{3,20}\Z""")
+_HEADER_NAME = re.compile(rb"[A-Za-z][A-Za-z0-9\-]*[ \t]*:[ \t]*\Z")
+_FIRST_LINE = re.compile(rb"\n(?=SIP/2\.0 [0-9]{3} |[A-Z]+ [a-z]+:\S+ SIP/2\.0\r?\n)")
+_BEGINNING = re.compile(rb"(?:SIP/2\.0 [0-9]{3} |[A-Z]+ [a-z]+:\S+ SIP/2\.0\r?\n)")
+_LENGTH = re.compile(rb"\n(?:[Cc]ontent-[Ll]ength|l)[ \t]*:[ \t]*([0-9]{1,9})[ \t]*\r?\n")
+_ANY_LENGTH = re.compile(rb"(?i)(?:content-length|l)[ \t]*:[ \t]*([0-9]{1,9})[ \t]*\Z")
+_ANY_TYPE = re.compile(rb"(?i)(?:content-type|c)[ \t]*:[ \t]*([^\s;]+)")
+_ODD_LINE = re.compile(rb"\n[^A-Za-z \t\r]")
+_HEADER = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]+[ \t]*:")
+_STAMPED = re.compile(
+    rb"(?:<\d{1,3}>)?(?:\[?\d{4}[-/.]\d\d[-/.]\d\d[ T]|\[?\d\d:\d\d:\d\d|\[?(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct"
+    rb"|Nov|Dec) [ \d]\d )"
+)
+_RULE = re.compile(rb"[ \t]*(?:[-=_*#~+.|<>]{3,}|#+ ?\d+)[ \t]*\Z")
+_ELLIPSIS = re.compile(rb"[ \t]*(?:\[?\.{3,}\]?|\[?\xe2\x80\xa6\]?|<snip>|\[snip\])[ \t]*\Z")
+_SDP_LINES = re.compile(rb"(?:[a-z]=[^\n]*(?:\n|\Z))+")
+_SDP_LINE = re.compile(rb"\s*[a-z]=")
+_SMALL_STRUCTURE = re.compile(rb"[A-Za-z0-9]+|\s+|[^A-Za-z0-9\s]")
+_THREAD = re.compile(rb"\[\d+[\d.:]*\]")
+_BLANK = b" \t\r\n"
+_SEPARATORS = b" \t\r\n-=_*#~"
+
+
+class Piece(msgspec.Struct, gc=False):
+    """One message cut out: its text, where it begins, where it ends, and whether only blanks follow it there."""
+
+    text: bytes
+    begin: int
+    end: int
+    clean: bool
+
+
+def begins_with_message(content: bytes) -> bool:
+    """Whether the first thing in `content`, blanks aside, is a start line."""
+    return _BEGINNING.match(content, _first(content)) is not None
+
+
+def _first(content: bytes) -> int:
+    return len(content) - len(content.lstrip(_BLANK)) if content[:1] in (b"\r", b"\n", b" ", b"\t") else 0
+
+
+def pasted(content: bytes, limit: int) -> Iterator[Piece]:
+    """Messages that stand one after another in good order, from the first byte on; stops at the first that does not.
+
+    The caller goes on from the end of the last piece. Order means: start lines at line starts, known methods' shape,
+    Content-Length right, nothing but blanks and rules between messages.
+    """
+    first = _first(content)
+    if not _BEGINNING.match(content, first):
+        return
+    newline = content.find(b"\n", first)
+    crlf = content[newline - 1 : newline] == b"\r"
+    blank = b"\r\n\r\n" if crlf else b"\n\n"
+    starts = _FIRST_LINE.finditer(content, first)
+    begin = first
+    while begin >= 0:
+        following = next(starts, None)
+        end = following.end() if following is not None else len(content)
+        piece = _orderly(content, begin, end, blank, limit)
+        if piece is None:
+            return
+        yield piece
+        begin = end if following is not None else -1
+
+
+def _orderly(content: bytes, begin: int, end: int, blank: bytes, limit: int) -> Piece | None:
+    body = content.find(blank, begin, end) + len(blank)
+    if body < len(blank) or end - begin > limit or _ODD_LINE.search(content, begin, body - len(blank)):
+        return None
+    found = _LENGTH.search(content, begin, body)
+    if found is None:
+        return None
+    length = int(found[1])
+    if len(blank) == 4:
+        stop = body + length
+        if stop > end or content[stop:end].strip(_SEPARATORS):
+            return None
+        if content.count(b"\n", begin, body) != content.count(b"\r\n", begin, body):
+            return None
+        return Piece(content[begin:stop], begin, end, True)
+    text = content[begin:body].replace(b"\n", b"\r\n")
+    if not length:
+        if content[body:end].strip(_SEPARATORS):
+            return None
+        return Piece(text, begin, end, True)
+    raw = content[body:end].replace(b"\n", b"\r\n")
+    if len(raw) < length or raw[length:].strip(_SEPARATORS) or raw[length - 2 : length] != b"\r\n":
+        return None
+    return Piece(text + raw[:length], begin, end, True)
+
+
+def starts(content: bytes, begin: int, end: int) -> Iterator[tuple[int, int]]:
+    """(start of the line, start of the start line on it) of every start line in content[begin:end]."""
+    floor = begin
+    first = True
+    for found in START.finditer(content, begin, end):
+        at = found.start()
+        line = content.rfind(b"\n", floor, at) + 1
+        if not line:
+            if not first:
+                continue
+            line = begin
+        first = False
+        floor = found.end()
+        if at - line > 16_384:
+            continue
+        start = _start_on_line(content, line, at, found["code"] is not None)
+        if start >= 0:
+            yield line, start
+
+
+def _start_on_line(content: bytes, line: int, at: int, is_status: bool) -> int:
+    before = content[line:at]
+    if is_status:
+        return at if not before or not _HEADER_NAME.match(before) and before[-1:] not in b"/=" else -1
+    words = before.split()
+    if len(words) < 2 or before[-1:] not in b" \t":
+        return -1
+    if len(words) > 2:
+        if URI.match(words[-1]) and (glued := _GLUED.search(words[-2])):
+            head = before.rstrip()[: -len(words[-1])].rstrip()
+            start = line + len(head) - len(glued[0])
+            prefix = content[line:start]
+            return -1 if _HEADER_NAME.match(prefix) or prefix[-1:] == b"=" else start
+        # A request URI with blanks in it is wrong, and is what somebody wants explained.
+        return line if before[:1].isupper() and _GLUED.match(words[0]) and URI.match(words[1]) else -1
+    if not URI.match(words[1]):
+        return -1
+    head = before[: before.rfind(words[1])].rstrip()
+    if METHOD.fullmatch(words[0]):
+        return line + len(head) - len(words[0])
+    glued = _GLUED.search(words[0])
+    return line + len(head) - len(glued[0]) if glued and head[-len(glued[0]) - 1 : -len(glued[0])] != b"=" else -1
+
+
+def pieces(content: bytes, begin: int, end: int, limit: int, note: Note) -> Iterator[Piece]:
+    """Messages in content[begin:end], one region of text between two frame lines."""
+    sought = starts(content, begin, end)
+    upcoming, later = next(sought, None), next(sought, None)
+    while upcoming is not None:
+        line, start = upcoming
+        upcoming, later = later, next(sought, None)
+        stop = upcoming[0] if upcoming is not None else end
+        piece = _piece(content, line, start, min(stop, start + 2 * limit + 4096), limit, note)
+        if piece is not None and upcoming is not None and piece.end >= stop:
+            # The next start line may lie in this message's body: a fragment (RFC 3420) or a quoted message.
+            third = later[0] if later is not None else end
+            whole = _around(content, line, start, upcoming[0], third, end, limit, note)
+            if whole is not None:
+                piece = whole
+                while upcoming is not None and upcoming[0] < whole.end:
+                    upcoming, later = later, next(sought, None)
+        if piece is not None:
+            yield piece
+
+
+def _piece(content: bytes, line: int, start: int, stop: int, limit: int, note: Note) -> Piece | None:
+    prefix = content[line:start]
+    block = content[start:stop]
+    if prefix:
+        block = without_prefix(prefix, block)
+    text, used = tidy(block, start, note, bare=not prefix)
+    if not text:
+        return None
+    if len(text) > limit:
+        note("oversize", start)
+        text = text[:limit]
+    if prefix:
+        return Piece(text, start, stop, False)
+    rest = content[start + used : stop]
+    return Piece(text, start, stop if not rest.strip(_BLANK) else start + used, not rest.strip(_SEPARATORS))
+
+
+def _around(
+    content: bytes, line: int, start: int, following: int, third: int, end: int, limit: int, note: Note
+) -> Piece | None:
+    """The message at `start` with the start line at `following` in its body, None when that is a message itself.
+
+    `third` is where the start line after that stands, or the region's end.
+    """
+    prefix = content[line:start]
+    head = content[start:following]
+    if prefix:
+        head = without_prefix(prefix, head)
+    length = kind = None
+    for row in head.split(b"\n"):
+        row = row.rstrip(b"\r")
+        if found := _ANY_LENGTH.match(row):
+            length = int(found[1])
+        elif found := _ANY_TYPE.match(row):
+            kind = found[1].lower()
+    if not length or length > limit:
+        return None
+    fragment = kind is not None and kind.startswith(b"message/sip")
+    if not fragment and kind is not None and kind.startswith(b"application/sdp"):
+        return None
+    if prefix:
+        # Every line carries the writer's prefix: the body's bytes are counted after it is taken away.
+        if not fragment:
+            return None
+        block = without_prefix(prefix, content[start : min(third, following + 2 * limit)])
+        text, _ = tidy(block, start, note, bare=False)
+        return Piece(text[:limit], start, following + 1, False)
+    crlf = content[content.find(b"\n", start) - 1 :][:1] == b"\r"
+    blank = b"\r\n\r\n" if crlf else b"\n\n"
+    body = content.find(blank, start, following + 1)
+    if body < 0:
+        return None
+    body += len(blank)
+    stop = body + length
+    if not crlf:
+        stop = body + length - content.count(b"\n", body, stop)
+        stop = body + length - content.count(b"\n", body, stop)
+    if stop <= following or stop > end + 2:
+        return None
+    rest = content[stop : stop + 256].lstrip(_SEPARATORS)
+    if not fragment and stop < end and rest and not _BEGINNING.match(rest):
+        return None
+    text, used = tidy(content[start : min(stop + 2, end)], start, note, bare=True)
+    return Piece(text[:limit], start, max(start + used, following + 1), True)
+
+
+def without_prefix(prefix: bytes, block: bytes) -> bytes:
+    """`block`, whose first line had `prefix` before it, with the like of it taken from the lines after.
+
+    Where only the first line has one, the message ends at the next line that has. Lines of another thread go.
+    """
+    rows = block.split(b"\n")
+    if len(rows) < 2:
+        return block
+    if not prefix.strip(b" \t"):
+        size = len(prefix)
+        if not rows[1].startswith(prefix):
+            return block
+        return b"\n".join([rows[0], *(row[size:] if row.startswith(prefix) else row.lstrip(b" \t") for row in rows[1:])])
+    shape = _Shape(prefix)
+    if shape.end(rows[1]) < 0 and (len(rows) < 3 or shape.end(rows[2]) < 0):
+        for number, row in enumerate(rows[1:], 1):
+            if shape.end(row) >= 0:
+                return b"\n".join(rows[:number])
+        return block
+    kept = [rows[0]]
+    strange = 0
+    for row in rows[1:]:
+        size = shape.end(row)
+        if size >= 0:
+            kept.append(row[size:])
+            strange = 0
+        elif size == -1:
+            strange += 1
+            if strange > 8:
+                break
+            if not row.strip(_BLANK):
+                kept.append(b"")
+    return b"\n".join(kept)
+
+
+class _Shape:
+    """What stays the same of a writer's prefix from line to line: words may differ, punctuation and thread may not."""
+
+    __slots__ = ("classes", "prefix", "thread")
+
+    def __init__(self, prefix: bytes) -> None:
+        self.prefix = prefix
+        self.classes = [_class(found) for found in _SMALL_STRUCTURE.findall(prefix)]
+        thread = _THREAD.search(prefix)
+        self.thread = thread[0] if thread else None
+
+    def end(self, row: bytes) -> int:
+        """Length of the prefix on `row`; -1 when it has none, -2 when it is another thread's."""
+        if row.startswith(self.prefix):
+            return len(self.prefix)
+        classes = self.classes
+        index = 0
+        last = len(classes) - 1
+        for found in _SMALL_STRUCTURE.finditer(row, 0, len(self.prefix) + 32):
+            given = _class(found[0])
+            if given != classes[index]:
+                if index != last or classes[index][:1] not in b" \t":
+                    return -1
+                # A folded header's own blanks follow the prefix's last one.
+                if not found[0].startswith(classes[index]):
+                    return -1
+                return self._own(row, found.start() + len(classes[index]))
+            if index == last:
+                return self._own(row, found.end())
+            index += 1
+        # An empty line whose last blanks were trimmed.
+        return self._own(row, len(row)) if index == last and classes[index][:1] in b" \t" else -1
+
+    def _own(self, row: bytes, size: int) -> int:
+        return -2 if self.thread is not None and self.thread not in row[:size] else size
+
+
+def _class(piece: bytes) -> bytes:
+    return b"a" if piece[:1].isalnum() else piece
+
+
+def tidy(block: bytes, offset: int, note: Note, *, bare: bool) -> tuple[bytes, int]:
+    """(the message `block` begins with, with its line ends as on the wire; bytes of `block` that are it).
+
+    `bare` says that the start line stood at a line's start, where a start line alone is a message; elsewhere a header
+    has to follow. Empty when there is none.
+    """
+    newline = block.find(b"\n")
+    if newline < 0:
+        return (block.rstrip(_BLANK) + b"\r\n\r\n", len(block)) if bare and block.strip(_BLANK) else (b"", 0)
+    crlf = block[newline - 1 : newline] == b"\r"
+    rows, used, has_body = _head(block, offset, note)
+    if len(rows) < 2 and not bare:
+        return b"", 0
+    length: int | None = None
+    kind = b""
+    for row in rows:
+        first = row[:1]
+        if first in b"CcLl" and first:
+            if found := _ANY_LENGTH.match(row):
+                length = int(found[1])
+            elif found := _ANY_TYPE.match(row):
+                kind = found[1].lower()
+    head = b"\r\n".join(rows) + b"\r\n\r\n"
+    if b"\xe2\x80" in head and b'"' not in head:
+        head = head.replace(b"\xe2\x80\x9c", b'"').replace(b"\xe2\x80\x9d", b'"')
+    if not has_body:
+        return head, used
+    body, taken = body_of(block[used:], length, kind, crlf)
+    return head + body, used + taken
+
+
+def _head(block: bytes, offset: int, note: Note) -> tuple[list[bytes], int, bool]:
+    """(start line and headers, bytes they took with the blank line, whether a body may follow)."""
+    rows: list[bytes] = []
+    held: list[bytes] = []
+    position = 0
+    size = len(block)
+    while position < size:
+        newline = block.find(b"\n", position)
+        following = newline + 1 if newline >= 0 else size
+        row = block[position:following].rstrip(b"\r\n")
+        if not rows:
+            rows.append(row.rstrip())
+        elif not row.strip(b" \t"):
+            return rows, following, True
+        elif _HEADER.match(row) and not _STAMPED.match(row):
+            rows += held
+            held.clear()
+            rows.append(row)
+        elif row[:1] in b" \t":
+            rows.append(row)
+        elif row.startswith(b"v=0"):
+            note("blank-line-lost", offset + position)
+            return rows, position, True
+        elif _ELLIPSIS.match(row):
+            note("abridged", offset + position)
+        elif _RULE.match(row):
+            return rows, position, False
+        elif not _STAMPED.match(row) and len(held) < 4:
+            # Neither a header nor anybody's log line: part of the message only if headers follow it.
+            held.append(row)
+        elif len(held) >= 4:
+            return rows, position, False
+        else:
+            note("line-between-headers", offset + position)
+        position = following
+    return rows, size, False
+
+
+def body_of(raw: bytes, length: int | None, kind: bytes, crlf: bool) -> tuple[bytes, int]:
+    """(the body as on the wire, bytes of `raw` it took), `raw` being all up to the end of the frame.
+
+    `length` is Content-Length, which counts the CRLFs of the wire where the log may have lost them.
+    """
+    if length == 0 and not _SDP_LINE.match(raw):
+        return b"", 0
+    if length is None and not kind and not raw.startswith(b"v="):
+        return b"", 0
+    wire = raw if crlf else raw.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    if length:
+        if len(wire) >= length:
+            if _ends_body(wire, length):
+                return wire[:length], length - (0 if crlf else wire.count(b"\r\n", 0, length))
+            if not crlf and _ends_body(raw, length):
+                return raw[:length], length
+        else:
+            ended = wire.rstrip(b"\r\n")
+            if len(ended) + 2 == length:
+                return ended + b"\r\n", len(raw)
+    if b"sdp" in kind or raw.startswith(b"v="):
+        found = _SDP_LINES.match(raw)
+        lines = found[0] if found else b""
+        taken = len(lines)
+    else:
+        lines = raw.rstrip(_SEPARATORS)
+        taken = len(raw)
+        if lines:
+            lines += b"\n"
+    if not crlf:
+        lines = lines.replace(b"\n", b"\r\n")
+    elif lines[-1:] == b"\n" and lines[-2:] != b"\r\n":
+        lines = lines[:-1] + b"\r\n"
+    return lines, taken
+
+
+def _ends_body(wire: bytes, length: int) -> bool:
+    rest = wire[length : length + 512]
+    if not rest.strip(_BLANK):
+        return True
+    if wire[length - 1 : length] != b"\n" and rest[:1] not in b"\r\n":
+        return False
+    return not _SDP_LINE.match(rest)
