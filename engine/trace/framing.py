@@ -36,8 +36,8 @@ _SDP_LINES = re.compile(rb"(?:[a-z]=[^\n]*(?:\n|\Z))+")
 _SDP_LINE = re.compile(rb"\s*[a-z]=")
 _SMALL_STRUCTURE = re.compile(rb"[A-Za-z0-9]+|\s+|[^A-Za-z0-9\s]")
 _THREAD = re.compile(rb"\[\d+[\d.:]*\]")
-_BLANK = b" \t\r\n"
-_SEPARATORS = b" \t\r\n-=_*#~"
+_BLANK = b" \t\r\n\x0b"
+_SEPARATORS = b" \t\r\n\x0b-=_*#~"
 
 
 class Piece(msgspec.Struct, gc=False):

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from engine._native import sdp as native_sdp
 from engine._native import sip as native_sip
 from engine._native import trace as native
+from engine.trace.finding import Problem
 from engine.trace.rules.base import NONE, Hits, Rows
 
 CONDITIONS: dict[str, int] = {name: number for number, name in enumerate(native.condition_names())}
@@ -62,6 +63,8 @@ class Tables:
         self.call_messages: Rows = trace.call_messages()
         self.call_streams: Rows = trace.call_streams()
         self.endpoint_names: dict[int, str] = {}
+        self.problems: list[Problem] = []
+        self.formats: list[str] = []
         self.no_time: bool = trace.no_time
         self.first_time_ns: int = trace.first_time_ns
         self.last_time_ns: int = trace.last_time_ns
@@ -87,6 +90,11 @@ class Tables:
         rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
         s = self.sightings
         return Hits(s.call[rows], s.row[rows], s.other[rows], s.code[rows], s.value[rows])
+
+    def call_conditions_of(self, call: int) -> frozenset[str]:
+        """Conditions that the native pass sighted in a call."""
+        words = self.trace.call_conditions()[call]
+        return frozenset(name for name, number in CONDITIONS.items() if int(words[number >> 6]) >> (number & 63) & 1)
 
     # ---- texts ----
 

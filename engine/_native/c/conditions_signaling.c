@@ -23,16 +23,41 @@ static void check_session_timer(struct trace *t, const struct message_view *v) {
         sight_once(t, C_SESSION_REFRESHER_CONFLICT, v->call, v->row, NONE, 1, expires);
 }
 
+/* Finds a lower-case word in a span, any case. */
+static int span_has(const uint8_t *base, struct sip_span span, const char *word) {
+    const uint32_t length = (uint32_t)strlen(word);
+    for (uint32_t i = 0; length && span.length >= length && i <= span.length - length; i++) {
+        uint32_t k = 0;
+        while (k < length && (base[span.offset + i + k] | 32) == (uint8_t)word[k]) k++;
+        if (k == length) return 1;
+    }
+    return 0;
+}
+
+/* Products write "RTP Timeout" or MEDIA_TIMEOUT as the text of a release (RFC 3326 leaves the words free). */
+static void check_media_timeout(struct trace *t, const struct message_view *v) {
+    uint32_t cursor = 0;
+    struct sip_span value;
+    while (view_next(v, SIP_HEADER_REASON, &cursor, &value)) {
+        if (value.length > 200) value.length = 200;
+        if (!span_has(v->text, value, "timeout")) continue;
+        if (span_has(v->text, value, "rtp") || span_has(v->text, value, "media"))
+            sight_once(t, C_DROP_30S_RTP_TIMEOUT, v->call, v->row, NONE, 4, 0);
+    }
+}
+
 static void check_reason(struct trace *t, const struct message_view *v) {
     const int cause = t->messages.q850_cause[v->row];
     const uint16_t status = v->message->status;
+    if (v->message->method == SIP_METHOD_BYE) check_media_timeout(t, v);
     const int ends = status ? status >= 300 : v->message->method == SIP_METHOD_BYE ||
                                                   v->message->method == SIP_METHOD_CANCEL;
     if (!ends || cause < 0 || (cause >= 16 && cause <= 19) || cause == 21 || cause == 31) return;
     sight_once(t, C_Q850_ABNORMAL, v->call, v->row, NONE, cause, status);
 }
 
-/* Hold as RFC 2543 had it: c=0.0.0.0 inside a dialog (RFC 3264 §8.4). Trickle ICE writes it too, with port 9. */
+/* Hold as RFC 2543 had it: c=0.0.0.0 inside a dialog (RFC 3264 §8.4). Trickle ICE writes it too, with port
+   9. */
 static void check_old_hold(struct trace *t, const struct message_view *v) {
     for (uint32_t k = 0; k < v->session->media_count; k++) {
         const struct sdp_media *media = &v->media[k];
@@ -48,7 +73,8 @@ void signaling_message(struct trace *t, const struct message_view *v) {
     const struct sip_message *p = v->message;
     const uint32_t row = v->row;
     if (p->is_response) {
-        if (TL_UNLIKELY(p->status > 100 && p->status < 700 && !m->to_tag_hash[row] && sip_has(p, SIP_HEADER_TO)))
+        if (TL_UNLIKELY(p->status > 100 && p->status < 700 && !m->to_tag_hash[row] && sip_has(p,
+                                                                                              SIP_HEADER_TO)))
             sight_once(t, C_TO_TAG_MISSING, v->call, row, NONE, p->status, 0);
     } else if (TL_UNLIKELY(m->cseq_method[row] != p->method || !p->method)) {
         check_cseq_method(t, v);
@@ -66,7 +92,8 @@ void signaling_message(struct trace *t, const struct message_view *v) {
 int signaling_reread(const struct trace *t, uint32_t row, struct reread *r) {
     uint32_t length;
     r->text = trace_text(t, row, &length);
-    return sip_scan(r->text, length, SIP_DATAGRAM, &r->message, r->headers, sizeof r->headers / sizeof *r->headers) > 0;
+    return sip_scan(r->text, length, SIP_DATAGRAM, &r->message, r->headers,
+                    sizeof r->headers / sizeof *r->headers) > 0;
 }
 
 static int same_folded(const uint8_t *text, size_t length, const char *token) {
@@ -133,8 +160,9 @@ void signaling_call(struct trace *t, const struct call_view *c) {
     for (uint32_t at = c->first_transaction; at < end; at++) signaling_transaction(t, c, at, &d);
     if (t->calls.kind[c->call] == CALL_INVITE) signaling_timing(t, c);
     if (d.dialog_methods) signaling_dialog(t, c, &d);
-    if (d.methods & (METHOD_BIT(SIP_METHOD_REFER) | METHOD_BIT(SIP_METHOD_SUBSCRIBE) | METHOD_BIT(SIP_METHOD_NOTIFY)))
-        signaling_events(t, c, &d);
+    const uint32_t eventful =
+        METHOD_BIT(SIP_METHOD_REFER) | METHOD_BIT(SIP_METHOD_SUBSCRIBE) | METHOD_BIT(SIP_METHOD_NOTIFY);
+    if (d.methods & eventful) signaling_events(t, c, &d);
     if (d.described || d.reliable || d.methods & METHOD_BIT(SIP_METHOD_PRACK)) signaling_offers(t, c, &d);
     sum_up(t, c, &d);
 }

@@ -19,7 +19,8 @@ struct call_digest {
     uint32_t reliable;        /* provisional responses that want a PRACK */
     uint32_t described;       /* messages with SDP */
     uint32_t stray_acks;      /* ACKs that answer no INVITE that was seen */
-    uint32_t scans;           /* looks over the whole call that are still allowed: keeps hostile ones linear */
+    /* looks over the whole call that are still allowed: keeps hostile ones linear */
+    uint32_t scans;
     uint32_t glares, first_glare, glare_without_retry;
     uint32_t redirects, first_redirect, redirect_again;
     uint32_t timer_row;       /* last 2xx that set a session timer, NONE */

@@ -14,7 +14,8 @@ static int find_ack(const struct trace *t, const struct call_view *c, uint32_t a
     int found = ACK_ABSENT;
     for (uint32_t i = 0; i < c->count; i++) {
         const uint32_t ack = c->rows[i];
-        if (m->status[ack] || m->method[ack] != SIP_METHOD_ACK || m->time_ns[ack] < m->time_ns[final]) continue;
+        if (m->status[ack] || m->method[ack] != SIP_METHOD_ACK ||
+            m->time_ns[ack] < m->time_ns[final]) continue;
         if (m->cseq[ack] != x->cseq[at]) {
             if (m->transaction[ack] != NONE || m->from_tag_hash[ack] != m->from_tag_hash[final]) continue;
             found = ACK_OTHER_CSEQ;
@@ -61,11 +62,12 @@ void signaling_acknowledged(struct trace *t, const struct call_view *c, uint32_t
 struct way { uint32_t from_tag, to_tag, source, target, cseq, row; };
 
 /* The last number of a direction: an in-dialog one, else that of the INVITE that began it. */
-static struct way *way_of(struct way *ways, uint32_t *used, const struct trace *t, uint32_t row, uint32_t to_tag) {
+static struct way *way_of(struct way *ways, uint32_t *used, const struct trace *t, uint32_t row,
+                          uint32_t to_tag) {
     const struct messages_table *m = &t->messages;
     for (uint32_t i = 0; i < *used; i++)
-        if (ways[i].from_tag == m->from_tag_hash[row] && ways[i].to_tag == to_tag && ways[i].source == m->source[row] &&
-            ways[i].target == m->target[row])
+        if (ways[i].from_tag == m->from_tag_hash[row] && ways[i].to_tag == to_tag &&
+            ways[i].source == m->source[row] && ways[i].target == m->target[row])
             return &ways[i];
     if (*used == WAYS) return NULL;
     ways[*used] = (struct way){m->from_tag_hash[row], to_tag, m->source[row], m->target[row], 0, NONE};
@@ -91,11 +93,13 @@ static void check_numbers(struct trace *t, const struct call_view *c) {
     const uint32_t end = c->first_transaction + c->transaction_count;
     for (uint32_t at = c->first_transaction; at < end; at++) {
         const uint32_t row = x->first[at];
-        if (row == NONE || x->method[at] == SIP_METHOD_CANCEL || t->messages.cseq[row] != x->cseq[at]) continue;
+        if (row == NONE || x->method[at] == SIP_METHOD_CANCEL || t->messages.cseq[row] !=
+            x->cseq[at]) continue;
         if (!(x->flags[at] & TRANSACTION_IN_DIALOG)) {
             if (x->method[at] != SIP_METHOD_INVITE && x->method[at] != SIP_METHOD_SUBSCRIBE) continue;
             struct way *way = way_of(ways, &used, t, row, 0);
-            if (way && (way->row == NONE || x->cseq[at] > way->cseq)) { way->cseq = x->cseq[at]; way->row = row; }
+            if (way && (way->row == NONE || x->cseq[at] > way->cseq)) { way->cseq = x->cseq[at]; way->row =
+                row; }
             continue;
         }
         struct way *way = way_of(ways, &used, t, row, t->messages.to_tag_hash[row]);
@@ -130,10 +134,13 @@ enum { TAG_OF_ANSWER = 1, TAG_OF_REQUEST, TAG_OF_RESPONSE };
 static void check_answer_tag(struct trace *t, const struct call_view *c) {
     const struct calls_table *k = &t->calls;
     const uint32_t early = k->progress_row[c->call], answer = k->answer_row[c->call];
-    if (early == NONE || answer == NONE || k->early_tags[c->call] != 1 || k->answer_tags[c->call] != 1) return;
+    if (early == NONE || answer == NONE || k->early_tags[c->call] != 1 || k->answer_tags[c->call] !=
+        1) return;
     const struct messages_table *m = &t->messages;
-    if (!m->to_tag_hash[early] || !m->to_tag_hash[answer] || m->to_tag_hash[early] == m->to_tag_hash[answer]) return;
-    if (m->transaction[early] != m->transaction[answer] || m->status[early] == 181 || k->hops[c->call] > 1) return;
+    if (!m->to_tag_hash[early] || !m->to_tag_hash[answer] || m->to_tag_hash[early] ==
+        m->to_tag_hash[answer]) return;
+    if (m->transaction[early] != m->transaction[answer] || m->status[early] == 181 ||
+        k->hops[c->call] > 1) return;
     sight_once(t, C_TAG_CHANGED, c->call, answer, early, TAG_OF_ANSWER, 0);
 }
 
@@ -199,7 +206,8 @@ static void check_refreshers(struct trace *t, const struct call_view *c) {
         seen[m->from_tag_hash[row] != tag] = row;
     }
     if (seen[0] != NONE && seen[1] != NONE)
-        sight_once(t, C_SESSION_REFRESHER_CONFLICT, c->call, seen[1], seen[0], 2, m->session_expires_s[seen[1]]);
+        sight_once(t, C_SESSION_REFRESHER_CONFLICT, c->call, seen[1], seen[0], 2,
+                   m->session_expires_s[seen[1]]);
 }
 
 void signaling_dialog(struct trace *t, const struct call_view *c, struct call_digest *d) {

@@ -91,14 +91,16 @@ static void check_subscriptions(struct trace *t, const struct call_view *c) {
             if (x->final[at] != NONE && is_final_ok(x->status[at])) last = at;
             else if (last != NONE && x->final[at] == NONE) last = NONE; /* its answer may have been missed */
         } else if (x->method[at] == SIP_METHOD_NOTIFY && (x->status[at] == 481 || x->status[at] == 408)) {
-            const int ended = bye != NONE && x->first[at] != NONE && m->time_ns[x->first[at]] >= m->time_ns[bye];
+            const int ended = bye != NONE && x->first[at] != NONE && m->time_ns[x->first[at]] >=
+                m->time_ns[bye];
             if (!over && !ended)
                 sight_once(t, C_SUBSCRIPTION_LOST, c->call, x->final[at], x->first[at], x->status[at], 0);
         }
     }
     if (last == NONE || over) return;
     const int32_t granted = granted_s(t, last);
-    if (granted <= 0 || !call_absence_holds(t, c->call, m->time_ns[x->final[last]], (int64_t)granted * 1100)) return;
+    if (granted <= 0 || !call_absence_holds(t, c->call, m->time_ns[x->final[last]],
+                                            (int64_t)granted * 1100)) return;
     if (!was_terminated(t, c))
         sight_once(t, C_SUBSCRIPTION_LOST, c->call, x->final[last], x->first[last], 0, granted);
 }
@@ -109,5 +111,6 @@ void signaling_events(struct trace *t, const struct call_view *c, struct call_di
         read_notifies(t, c, &n);
         if (d->methods & METHOD_BIT(SIP_METHOD_REFER)) check_refers(t, c, &n);
     }
-    if (d->methods & (METHOD_BIT(SIP_METHOD_SUBSCRIBE) | METHOD_BIT(SIP_METHOD_NOTIFY))) check_subscriptions(t, c);
+    if (d->methods & (METHOD_BIT(SIP_METHOD_SUBSCRIBE) | METHOD_BIT(SIP_METHOD_NOTIFY)))
+        check_subscriptions(t, c);
 }

@@ -12,7 +12,8 @@ static int check_interval(struct trace *t, const struct call_view *c, uint32_t a
         if (x->method[k] != x->method[at] || x->first[k] == NONE) continue;
         later_success |= is_final_ok(x->status[k]);
         const int32_t asked = m->session_expires_s[x->first[k]];
-        if (asked >= 0 ? asked >= least && asked > m->session_expires_s[x->first[at]] : is_final_ok(x->status[k]))
+        if (asked >= 0 ? asked >= least && asked > m->session_expires_s[x->first[at]] :
+            is_final_ok(x->status[k]))
             return 0;
     }
     if (t->no_time || call_absence_holds(t, c->call, m->time_ns[final], 2000))
@@ -21,26 +22,30 @@ static int check_interval(struct trace *t, const struct call_view *c, uint32_t a
 }
 
 /* Set aside by both ends at once: the loser of a glare tries again within 4 s (RFC 3261 §14.1). */
-static void check_glare(const struct trace *t, const struct call_view *c, uint32_t at, struct call_digest *d) {
+static void check_glare(const struct trace *t, const struct call_view *c, uint32_t at,
+                        struct call_digest *d) {
     const struct transactions_table *x = &t->transactions;
     const uint32_t end = c->first_transaction + c->transaction_count, final = x->final[at];
     if (d->glares++ == 0) d->first_glare = final;
     for (uint32_t k = at + 1; k < end && k < at + 32; k++)
         if (x->first[k] != NONE && x->source[k] == x->source[at] && x->flags[k] & TRANSACTION_IN_DIALOG &&
-            (x->method[k] == SIP_METHOD_INVITE || x->method[k] == SIP_METHOD_UPDATE || x->method[k] == SIP_METHOD_BYE))
+            (x->method[k] == SIP_METHOD_INVITE || x->method[k] == SIP_METHOD_UPDATE || x->method[k] ==
+             SIP_METHOD_BYE))
             return;
     if (call_absence_holds(t, c->call, t->messages.time_ns[final], 4500)) d->glare_without_retry = 1;
 }
 
 /* 3xx: how often, and whether a Contact leads to a Request-URI that was tried before (RFC 3261 §8.1.3.4). */
-static void check_redirect(const struct trace *t, const struct call_view *c, uint32_t at, struct call_digest *d) {
+static void check_redirect(const struct trace *t, const struct call_view *c, uint32_t at,
+                           struct call_digest *d) {
     const struct transactions_table *x = &t->transactions;
     const struct messages_table *m = &t->messages;
     const uint32_t contact = m->contact_hash[x->final[at]];
     if (d->redirects++ == 0) d->first_redirect = x->final[at];
     if (!contact || d->redirects > 16) return;
     for (uint32_t k = c->first_transaction; k <= at && k < c->first_transaction + 64; k++)
-        if (x->method[k] == SIP_METHOD_INVITE && x->first[k] != NONE && m->request_uri_hash[x->first[k]] == contact)
+        if (x->method[k] == SIP_METHOD_INVITE && x->first[k] != NONE && m->request_uri_hash[x->first[k]] ==
+            contact)
             d->redirect_again = 1;
 }
 
@@ -130,8 +135,10 @@ static int check_change(struct trace *t, const struct call_view *c, uint32_t at,
     return 1;
 }
 
-/* What is left: no rule of its own. Challenges, refusals of a REGISTER and of a keep-alive OPTIONS belong elsewhere. */
-static void check_rest(struct trace *t, const struct call_view *c, uint32_t at, uint8_t method, uint16_t status) {
+/* What is left: no rule of its own. Challenges, refusals of a REGISTER and of a keep-alive OPTIONS belong
+   elsewhere. */
+static void check_rest(struct trace *t, const struct call_view *c, uint32_t at, uint8_t method,
+                       uint16_t status) {
     const struct transactions_table *x = &t->transactions;
     const uint32_t final = x->final[at];
     const int in_dialog = x->flags[at] & TRANSACTION_IN_DIALOG;

@@ -1,5 +1,5 @@
-/* Signaling conditions of offers and answers: where descriptions stand, reliable provisionals, hold, re-INVITEs
-   (RFC 3264, RFC 3262, RFC 6337). */
+/* Signaling conditions of offers and answers: where descriptions stand, reliable provisionals, hold, re-
+   INVITEs (RFC 3264, RFC 3262, RFC 6337). */
 #include "conditions_signaling.h"
 
 /* ---- one INVITE's descriptions ---- */
@@ -54,12 +54,14 @@ static void check_places(struct trace *t, const struct call_view *c, uint32_t at
     const int answered = (m->flags[final] & MESSAGE_SDP) != 0;
     if (x->flags[at] & TRANSACTION_OFFER) {
         if (!answered && !e->reliable)
-            sight_once(t, C_ANSWER_MISSING, c->call, final, x->first[at], e->described != NONE, m->content_kind[final]);
+            sight_once(t, C_ANSWER_MISSING, c->call, final, x->first[at], e->described != NONE,
+                       m->content_kind[final]);
         if (ack != NONE && m->flags[ack] & MESSAGE_SDP)
             sight_once(t, C_OFFER_IN_ANSWER_SLOT, c->call, ack, x->first[at], 0, 0);
         /* a description without any m-line has no row of its own to be compared */
         if (answered && !m->media_count[final] && m->media_count[x->first[at]])
-            sight_once(t, C_ANSWER_MLINE_COUNT, c->call, final, x->first[at], 0, m->media_count[x->first[at]]);
+            sight_once(t, C_ANSWER_MLINE_COUNT, c->call, final, x->first[at], 0,
+                       m->media_count[x->first[at]]);
     } else if (answered && !e->reliable && ack != NONE && !(m->flags[ack] & MESSAGE_SDP)) {
         sight_once(t, C_LATE_OFFER_NO_ANSWER, c->call, ack, final, 0, 0);
     }
@@ -94,7 +96,8 @@ static void check_answer(struct trace *t, const struct call_view *c, uint32_t ro
         sight_once(t, C_ANSWER_MLINE_COUNT, c->call, row, asked, l->line_count[answer], l->line_count[offer]);
         return;
     }
-    uint32_t lines = m->media_count[row] < m->media_count[asked] ? m->media_count[row] : m->media_count[asked];
+    uint32_t lines = m->media_count[row] < m->media_count[asked] ? m->media_count[row] :
+        m->media_count[asked];
     for (uint32_t k = 0; k < lines; k++) {
         const uint32_t a = answer + k, o = offer + k;
         if (l->media[a] != l->media[o] && l->media[a] && l->media[o]) {
@@ -114,7 +117,8 @@ static void check_held(struct trace *t, const struct call_view *c) {
     const struct calls_table *k = &t->calls;
     const struct media_lines_table *l = &t->media_lines;
     const struct messages_table *m = &t->messages;
-    const uint32_t offer = k->offer_line[c->call], answer = k->answer_line[c->call], bye = k->bye_row[c->call];
+    const uint32_t offer = k->offer_line[c->call], answer = k->answer_line[c->call], bye =
+        k->bye_row[c->call];
     if (offer == NONE || bye == NONE || t->no_time) return;
     const uint32_t row = l->message[offer];
     if (m->status[row] || !(m->flags[row] & MESSAGE_IN_DIALOG)) return;
@@ -130,7 +134,8 @@ static void check_held(struct trace *t, const struct call_view *c) {
 
 struct pending { uint32_t row, transaction, to_tag; int32_t rseq; uint16_t repeats; uint8_t acknowledged; };
 
-static void take_reliable(struct trace *t, const struct call_view *c, struct pending *list, uint32_t *used, uint32_t row) {
+static void take_reliable(struct trace *t, const struct call_view *c, struct pending *list, uint32_t *used,
+                          uint32_t row) {
     const struct messages_table *m = &t->messages;
     const struct pending *before = NULL;
     for (uint32_t i = 0; i < *used; i++) {
@@ -151,7 +156,8 @@ static void take_reliable(struct trace *t, const struct call_view *c, struct pen
 }
 
 /* RAck is RSeq, CSeq number and method of what it acknowledges. */
-static void take_prack(struct trace *t, const struct call_view *c, struct pending *list, uint32_t used, uint32_t row) {
+static void take_prack(struct trace *t, const struct call_view *c, struct pending *list, uint32_t used,
+                       uint32_t row) {
     const struct messages_table *m = &t->messages;
     uint32_t invite = NONE;
     for (uint32_t i = 0; i < used; i++) {
@@ -167,16 +173,19 @@ static void take_prack(struct trace *t, const struct call_view *c, struct pendin
         return;
     }
     if (invite == NONE) {
-        if (used) sight_once(t, C_PRACK_RACK_MISMATCH, c->call, row, list[used - 1].row, 1, list[used - 1].rseq);
+        if (used) sight_once(t, C_PRACK_RACK_MISMATCH, c->call, row, list[used - 1].row, 1,
+                             list[used - 1].rseq);
         return;
     }
     const struct sip_header *h = &r.headers[r.message.first[SIP_HEADER_RACK]];
     struct sip_span rest = {h->value_offset, h->value_length}, method;
     while (rest.length && r.text[rest.offset] > ' ') { rest.offset++; rest.length--; } /* over the RSeq */
     int64_t cseq = 0;
-    if (!sip_cseq_parse(r.text, rest, &cseq, &method) || cseq != t->transactions.cseq[invite] || method.length != 6 ||
+    if (!sip_cseq_parse(r.text, rest, &cseq, &method) || cseq != t->transactions.cseq[invite] ||
+        method.length != 6 ||
         memcmp(r.text + method.offset, "INVITE", 6))
-        sight_once(t, C_PRACK_RACK_MISMATCH, c->call, row, list[used - 1].row, 4, t->transactions.cseq[invite]);
+        sight_once(t, C_PRACK_RACK_MISMATCH, c->call, row, list[used - 1].row, 4,
+                   t->transactions.cseq[invite]);
 }
 
 static void check_reliable(struct trace *t, const struct call_view *c) {
@@ -218,7 +227,8 @@ static void check_loop(struct trace *t, const struct call_view *c) {
     if (t->no_time) return;
     for (uint32_t at = c->first_transaction; at < end; at++) {
         const uint32_t row = x->first[at];
-        if (row == NONE || (x->method[at] != SIP_METHOD_INVITE && x->method[at] != SIP_METHOD_UPDATE)) continue;
+        if (row == NONE || (x->method[at] != SIP_METHOD_INVITE && x->method[at] !=
+                            SIP_METHOD_UPDATE)) continue;
         if (!(x->flags[at] & TRANSACTION_OFFER) || m->media_line[row] == NONE) continue;
         const uint32_t a = host_of(t, x->source[at]), b = host_of(t, x->target[at]);
         if (hop_a == NONE) { hop_a = a; hop_b = b; tag = m->from_tag_hash[row]; }

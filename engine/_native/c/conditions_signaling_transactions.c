@@ -1,8 +1,9 @@
-/* Signaling conditions of one transaction: answers that never come, come late, or come again (RFC 3261 §17). */
+/* Signaling conditions of one transaction: answers that never come, come late, or come again (RFC 3261
+   §17). */
 #include "conditions_signaling.h"
 
-/* Nothing at all came back. One send over UDP that is not repeated means that its sender did get an answer the
-   capture lacks, so it proves nothing (RFC 3261 §17.1.1.2). */
+/* Nothing at all came back. One send over UDP that is not repeated means that its sender did get an answer
+   the capture lacks, so it proves nothing (RFC 3261 §17.1.1.2). */
 static int is_unanswered(const struct trace *t, const struct call_view *c, uint32_t at) {
     const struct transactions_table *x = &t->transactions;
     const uint32_t first = x->first[at];
@@ -49,7 +50,8 @@ static void check_cancel(struct trace *t, const struct call_view *c, uint32_t at
     const struct messages_table *m = &t->messages;
     const uint32_t cancel = x->cancel[at], final = x->final[at], early = x->provisional[at];
     const uint32_t own = m->transaction[cancel];
-    if (final != NONE && is_final_ok(x->status[at]) && (t->no_time || m->time_ns[final] >= m->time_ns[cancel]))
+    if (final != NONE && is_final_ok(x->status[at]) && (t->no_time || m->time_ns[final] >=
+                                                        m->time_ns[cancel]))
         sight_once(t, C_CANCEL_RACE_2XX, c->call, final, cancel, x->status[at], 0);
     if (final == NONE && own != NONE && is_final_ok(x->status[own]) &&
         call_absence_holds(t, c->call, m->time_ns[cancel], TIMER_B_MS))
@@ -60,7 +62,8 @@ static void check_cancel(struct trace *t, const struct call_view *c, uint32_t at
     const int early_enough = early != NONE && m->time_ns[early] <= m->time_ns[cancel];
     const int over = final != NONE && m->time_ns[final] <= m->time_ns[cancel];
     if (!early_enough && !over)
-        sight_once(t, C_CANCEL_BEFORE_1XX, c->call, cancel, x->first[at], 0, ms_between(t, x->first[at], cancel));
+        sight_once(t, C_CANCEL_BEFORE_1XX, c->call, cancel, x->first[at], 0, ms_between(t, x->first[at],
+                                                                                        cancel));
 }
 
 /* RFC 3261 §16.8 timer C, and the INVITE's own Expires (§13.2.1). */
@@ -72,7 +75,8 @@ static void check_pending(struct trace *t, const struct call_view *c, uint32_t a
     if (final == NONE && x->provisional[at] != NONE && x->cancel[at] == NONE) {
         const int64_t window = expires_ms > TIMER_C_MS ? expires_ms : TIMER_C_MS;
         if (call_absence_holds(t, c->call, m->time_ns[x->provisional[at]], window))
-            sight_once(t, C_NO_FINAL_RESPONSE, c->call, first, x->provisional[at], m->status[x->provisional[at]],
+            sight_once(t, C_NO_FINAL_RESPONSE, c->call, first, x->provisional[at],
+                       m->status[x->provisional[at]],
                        (t->last_time_ns - m->time_ns[first]) / 1000000);
     }
     if (expires_ms <= 0 || !signaling_visible(t, c->call)) return;
@@ -82,7 +86,8 @@ static void check_pending(struct trace *t, const struct call_view *c, uint32_t a
 }
 
 /* Copies of one final response: other To tags are other answers. */
-static uint32_t copies_of_final(const struct trace *t, const struct call_view *c, uint32_t at, struct call_digest *d) {
+static uint32_t copies_of_final(const struct trace *t, const struct call_view *c, uint32_t at,
+                                struct call_digest *d) {
     const struct transactions_table *x = &t->transactions;
     const struct messages_table *m = &t->messages;
     if (!(x->flags[at] & TRANSACTION_FORKED)) return x->finals[at];
@@ -97,7 +102,8 @@ static uint32_t copies_of_final(const struct trace *t, const struct call_view *c
 }
 
 /* Different To tags with a 2xx to one INVITE (RFC 3261 §13.2.2.4). */
-static void check_forked_answers(struct trace *t, const struct call_view *c, uint32_t at, struct call_digest *d) {
+static void check_forked_answers(struct trace *t, const struct call_view *c, uint32_t at,
+                                 struct call_digest *d) {
     const struct transactions_table *x = &t->transactions;
     const struct messages_table *m = &t->messages;
     uint32_t tags[8], count = 0, other = NONE;
@@ -129,7 +135,8 @@ static void check_invite(struct trace *t, const struct call_view *c, uint32_t at
     }
     if (x->cancel[at] != NONE) check_cancel(t, c, at);
     if (final == NONE || m->expires_s[first] > 0) check_pending(t, c, at);
-    if (initial && !(m->flags[first] & (MESSAGE_SDP | MESSAGE_SNAPPED)) && !(m->defects[first] & SIP_BODY_SHORT))
+    if (initial && !(m->flags[first] & (MESSAGE_SDP | MESSAGE_SNAPPED)) &&
+        !(m->defects[first] & SIP_BODY_SHORT))
         sight_once(t, C_LATE_OFFER, c->call, first, final, x->status[at], 0);
     if (final != NONE && is_final_ok(x->status[at])) {
         if (x->ack[at] == NONE || x->finals[at] > 1 || d->stray_acks) signaling_acknowledged(t, c, at, d);
@@ -179,6 +186,25 @@ void signaling_transaction(struct trace *t, const struct call_view *c, uint32_t 
 
 /* ---- a call's own times ---- */
 
+/* BYE about 30 s after one direction's last packet: a watchdog for media let go. */
+static void check_media_timeout(struct trace *t, const struct call_view *c) {
+    const struct calls_table *k = &t->calls;
+    const struct streams_table *s = &t->streams;
+    int64_t last[3] = {0, 0, 0};
+    if (!c->stream_count || k->answer_row[c->call] == NONE || k->flags[c->call] & CALL_HELD) return;
+    for (uint32_t i = 0; i < c->stream_count; i++) {
+        const uint32_t stream = c->streams[i];
+        int64_t *side = &last[s->from_caller[stream] < 3 ? s->from_caller[stream] : 0];
+        if (s->last_time_ns[stream] > *side) *side = s->last_time_ns[stream];
+    }
+    const uint32_t bye = k->bye_row[c->call];
+    for (int side = 0; side < 3; side++) {
+        const int64_t silent = (t->messages.time_ns[bye] - last[side]) / 1000000;
+        if (last[side] && silent >= 28000 && silent <= 31000)
+            sight_once(t, C_DROP_30S_RTP_TIMEOUT, c->call, bye, NONE, side, silent);
+    }
+}
+
 void signaling_timing(struct trace *t, const struct call_view *c) {
     const struct calls_table *k = &t->calls;
     const uint32_t call = c->call;
@@ -188,10 +214,12 @@ void signaling_timing(struct trace *t, const struct call_view *c) {
     if (k->pdd_ms[call] > 4000) {
         const uint32_t reply = k->progress_row[call] != NONE ? k->progress_row[call] : k->answer_row[call];
         if (reply != NONE) /* a failure that is late has other names */
-            sight_once(t, C_SLOW_PDD, call, k->invite_row[call], reply, t->messages.status[reply], k->pdd_ms[call]);
+            sight_once(t, C_SLOW_PDD, call, k->invite_row[call], reply, t->messages.status[reply],
+                       k->pdd_ms[call]);
     }
     if (k->ack_ms[call] > 2000)
-        sight_once(t, C_SLOW_ANSWER_PROCESSING, call, k->answer_row[call], k->ack_row[call], 0, k->ack_ms[call]);
+        sight_once(t, C_SLOW_ANSWER_PROCESSING, call, k->answer_row[call], k->ack_row[call], 0,
+                   k->ack_ms[call]);
     if (k->ring_ms[call] > 60000)
         sight_once(t, C_LONG_RING, call, k->progress_row[call], k->final_row[call], k->final_status[call],
                    k->ring_ms[call]);
@@ -199,6 +227,7 @@ void signaling_timing(struct trace *t, const struct call_view *c) {
     if (talk >= 0 && talk < 6000 && !(k->flags[call] & CALL_RELEASE_GUESSED) && k->bye_row[call] != NONE)
         sight_once(t, talk <= 1000 ? C_ZERO_DURATION_ANSWER : C_SHORT_CALL, call, k->answer_row[call],
                    k->bye_row[call], k->released_by[call], talk);
+    if (k->bye_row[call] != NONE) check_media_timeout(t, c);
     if (k->answer_row[call] == NONE || k->bye_row[call] != NONE) return;
     int64_t alive = k->end_ns[call];
     for (uint32_t i = 0; i < c->stream_count; i++)
@@ -206,5 +235,6 @@ void signaling_timing(struct trace *t, const struct call_view *c) {
     int64_t window = (int64_t)t->messages.session_expires_s[k->answer_row[call]] * 2000;
     if (window < 14400000) window = 14400000; /* 4 h (RFC 4028 §1: dialogs whose BYE was lost) */
     if (call_absence_holds(t, call, alive, window))
-        sight_once(t, C_ZOMBIE_DIALOG, call, k->answer_row[call], NONE, 0, (t->last_time_ns - alive) / 1000000);
+        sight_once(t, C_ZOMBIE_DIALOG, call, k->answer_row[call], NONE, 0,
+                   (t->last_time_ns - alive) / 1000000);
 }

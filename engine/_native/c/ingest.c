@@ -172,13 +172,26 @@ static void take_rtcp(struct trace *t, const struct packet *p) {
 
 static uint32_t big_endian_16(const uint8_t *p) { return (uint32_t)p[0] << 8 | p[1]; }
 
+/* Message type in the low half; of an error response its code in the high half (RFC 8489 §14.8). */
+static uint32_t stun_value(const uint8_t *s, uint32_t n) {
+    if (n < 2) return 0;
+    const uint32_t type = big_endian_16(s);
+    if ((type & 0x0110) != 0x0110) return type;
+    for (uint32_t at = 20, attributes = 0; at + 8 <= n && attributes < 32; attributes++) {
+        const uint32_t length = big_endian_16(s + at + 2);
+        if (big_endian_16(s + at) == 0x0009 && length >= 4) return type | ((s[at + 6] & 7u) * 100 + s[at + 7]) << 16;
+        at += 4 + ((length + 3) & ~3u);
+    }
+    return type;
+}
+
 static void take_other(struct trace *t, const struct packet *p, int class) {
     const uint8_t *s = p->payload;
     const uint32_t n = p->payload_length;
     t->other_packets++;
     if (class == RTP_CLASS_STUN) {
         flag_source(t, p, ENDPOINT_STUN);
-        note_event(t, p, EVENT_STUN, SIP_UDP, n >= 2 ? big_endian_16(s) : 0);
+        note_event(t, p, EVENT_STUN, SIP_UDP, stun_value(s, n));
     } else if (class == RTP_CLASS_DTLS) {
         flag_source(t, p, ENDPOINT_DTLS);
         /* content type and, for handshake records, the message type behind the 13-byte record header */

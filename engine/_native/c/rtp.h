@@ -143,7 +143,7 @@ struct rtp_stream {
     uint32_t previous_on_tuple, previous_source, previous_on_target, reverse;
     /* derived by rtp_finish */
     float whole_rtt_ms, whole_rtt_max_ms, r_lq, r_cq, mos_fixed_50, mos_fixed_200, mos_worst, mos_simple, ie_effective;
-    uint8_t rtt_sides, mos_known, main_payload /* in payloads */, spare_end;
+    uint8_t rtt_known, rtt_sides, mos_known, main_payload /* in payloads */;
 };
 _Static_assert(sizeof(struct rtp_stream) <= 1024, "a stream stays small");
 

@@ -56,10 +56,14 @@ void rtp_describe(struct rtp_stream *s, uint8_t payload_type, uint8_t codec, uin
     payload->described = 1;
     if (s->payload_type != payload_type || payload != &s->payloads[s->payload_index]) return;
     payload_apply(s);
+    s->flags &= ~(uint32_t)RTP_CLOCK_ESTIMATED;
     if (before == clock_rate_hz) return;
-    /* what is measured in ms stays; the differences begin anew */
-    s->state = (uint8_t)((s->state & ~(RTP_STEADY | RTP_MEASURING)) | RTP_TIMING_BROKEN);
-    if (s->ptime_ms > 0 && before) s->flags &= ~(uint32_t)RTP_CLOCK_ESTIMATED;
+    /* what was measured in ms stays; the next difference is taken with the new clock, from the last packet on */
+    s->state &= (uint8_t)~(RTP_MEASURING | RTP_STEADY);
+    if (s->kind != RTP_KIND_MEDIA || !clock_rate_hz) return;
+    s->state |= RTP_STEADY;
+    s->steady_time_ns = s->last_time_ns;
+    s->steady_timestamp = s->last_timestamp;
 }
 
 /* A dynamic type nobody described, with the shape of a telephone event: four bytes, an event of the DTMF range,
@@ -112,8 +116,7 @@ void payload_switch(struct rtp_stream *s, const struct rtp_header *h, const uint
     }
     if (s->kind == RTP_KIND_EVENT) s->event_payload_type = type;
     if (before != s->ms_per_tick)
-        s->state = (uint8_t)((s->state & ~(RTP_MEASURING | (s->kind == RTP_KIND_MEDIA ? RTP_STEADY : 0))) |
-                             RTP_TIMING_BROKEN);
+        s->state = (uint8_t)((s->state & ~(RTP_MEASURING | RTP_STEADY)) | RTP_TIMING_BROKEN);
 }
 
 void payload_size(struct rtp_stream *s, uint32_t size) {

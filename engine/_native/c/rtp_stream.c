@@ -233,7 +233,7 @@ void stream_estimate_clock(struct rtp_stream *s) {
         if (fabs(measured / rates[k] - 1.0) > 0.045) continue;
         payload->clock_rate_hz = rates[k];
         s->flags |= RTP_CLOCK_ESTIMATED;
-        s->state = (uint8_t)((s->state & ~(RTP_STEADY | RTP_MEASURING)) | RTP_TIMING_BROKEN);
+        s->state &= (uint8_t)~(RTP_STEADY | RTP_MEASURING);
         payload_apply(s);
         return;
     }

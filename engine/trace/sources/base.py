@@ -98,7 +98,8 @@ class Region(msgspec.Struct):
 
     @property
     def text(self) -> bytes:
-        return self.content[self.begin : self.end]
+        """What follows the frame line, no more of it than a message can need."""
+        return self.content[self.begin : min(self.end, self.begin + 4 * self.options.max_message_bytes)]
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -106,18 +107,21 @@ class Mark(msgspec.Struct, frozen=True):
 
     Named groups of `pattern`, all optional: time (any stamp), source, target, peer (the other side, by direction),
     local, transport, way (a direction word), key (correlation), again (a retransmission). Unless given, the time and
-    the key come from the line's prefix. `rebuild` restores a region's text before messages are cut out of it; `whole`
-    reads the region itself. `ends` marks close a region. `packets` marks hold the packet the frame line before told of.
+    the key come from the line's prefix. `head` refines what the groups gave. `rebuild` restores a region's text before
+    messages are cut out of it; `whole` reads the region itself. `ends` marks close a region. `packets` marks hold, in
+    bytes, the packet that a `described` frame line before gave in words.
     """
 
     literal: bytes
     pattern: re.Pattern[bytes]
     way: int = 0
     transport: str | None = None
-    rebuild: Callable[[bytes], bytes] | None = None
+    head: Callable[[Region, Frame], None] | None = None
+    rebuild: Callable[[Region], bytes] | None = None
     whole: Callable[[Region], Iterator[AnyFrame]] | None = None
     ends: bool = False
     packets: bool = False
+    described: bool = False
     weight: float = 0.9
 
 
@@ -275,16 +279,11 @@ def _regions(reading: _Reading, events: Iterator[tuple[int, int, Mark, re.Match[
         line = found.start() + 1 if content.startswith(b"\n", found.start()) else -1
         if line < 0:
             line = content.rfind(b"\n", begin, found.start()) + 1 or begin
-        if not (mark.packets and current is not None and _same_packet(mark, content, found)):
+        if not (mark.packets and current is not None and current[0].described):
             yield from _region(reading, current, begin, line)
         current = (mark, found, line)
         begin = found.end()
     yield from _region(reading, current, begin, len(content))
-
-
-def _same_packet(mark: Mark, content: bytes, found: re.Match[bytes]) -> bool:
-    """Whether the packet in hex is what the frame line before it described in words."""
-    return found.start() > 0
 
 
 def _region(
@@ -309,7 +308,7 @@ def framed(region: Region, mark: Mark) -> Iterator[Frame]:
     options = region.options
     content, begin, end = region.content, region.begin, region.end
     if mark.rebuild is not None:
-        content = mark.rebuild(content[begin : min(end, begin + 4 * options.max_message_bytes)])
+        content = mark.rebuild(region)
         begin, end = 0, len(content)
     head: Frame | None = None
     follows = True
@@ -349,6 +348,10 @@ def heading(region: Region, mark: Mark) -> Frame:
     prefix = region.prefix
     stamp = part.get("time")
     moment, known = region.clock.find(stamp if stamp is not None else prefix)
+    if not known and stamp is not None and prefix:
+        dated, has_date = region.clock.find(prefix)
+        if dated is not None and has_date:
+            moment, known = dated, True
     word = part.get("way")
     way = mark.way or ((2 if word.lower() in _OUT else 1) if word is not None else 0)
     source, target = place(part.get("source")), place(part.get("target"))
@@ -358,10 +361,13 @@ def heading(region: Region, mark: Mark) -> Frame:
         source, target = (local, target) if way == 2 else (source, local)
     given = part.get("transport")
     key = part.get("key")
-    return Frame(
+    frame = Frame(
         b"", moment, source, target, transport(given) if given else mark.transport, way, region.line,
         printable(key) if key else correlation(prefix), part.get("again") is not None, known,
     )  # fmt: skip
+    if mark.head is not None:
+        mark.head(region, frame)
+    return frame
 
 
 def correlation(prefix: bytes) -> str | None:
@@ -385,19 +391,23 @@ def transport(word: bytes) -> str | None:
     return None
 
 
-_V4_IN_BRACKETS = re.compile(r"\[([0-9.]+)\]((?::\d+)?)\Z")
+_IN_BRACKETS = re.compile(r"\[([^\]/%]+)(?:[/%][^\]]*)?\](?:/\w+)?((?::\d+)?)\Z")
 
 
 def place(text: bytes | None) -> str | None:
     """An address as frames carry it: "ip:port", "[v6]:port" or the name as it was. None for nothing."""
     if not text:
         return None
-    name = printable(text).strip().rstrip(",;")
+    name = printable(text).strip().partition(";")[0].rstrip(",.")
+    if name.endswith(":") and not name.endswith("::"):
+        name = name[:-1]
     if not name or name in ("-", "unknown", "[unknown]"):
         return None
     if name[0] == "[":
-        inner = _V4_IN_BRACKETS.match(name)
-        return inner[1] + inner[2] if inner else name
+        inner = _IN_BRACKETS.match(name)
+        if inner is None:
+            return name
+        return inner[1] + inner[2] if ":" not in inner[1] else f"[{inner[1]}]{inner[2]}"
     if name.count(":") > 1:
         host, _, port = name.rpartition(":")
         host = host.partition("%")[0].partition("/")[0]
