@@ -10,9 +10,10 @@ from setuptools import Extension, setup
 NATIVE = Path("engine/_native")
 SIP = ["sip", "sip_scan", "sip_headers", "sip_values", "address"]
 SDP = ["sdp", "mime"]
-PACKET = ["capture", "link", "fragment", "tcp", "hep", "websocket"]
-RTP = ["rtp", "rtcp", "emodel"]
-TRACE = ["ingest", "pass", "assemble", "offer_answer", "correlate", "tables", "conditions", "hash"]
+PACKET = ["capture", "capture_blocks", "link", "link_tunnels", "fragment", "hep", "websocket"]
+PACKET += ["tcp", "tcp_order", "tcp_frame"]
+RTP = ["rtp", "rtp_stream", "rtp_payload", "rtp_quality", "rtp_export", "rtp_merge", "rtcp", "emodel"]
+TRACE = ["ingest", "tls_flights", "pass", "assemble", "offer_answer", "correlate", "tables", "conditions", "hash"]
 TRACE += sorted(path.stem for path in (NATIVE / "c").glob("conditions_*.c"))
 KERNELS = {
     "sip": SIP,

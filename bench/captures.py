@@ -67,7 +67,7 @@ class Datagrams(NamedTuple):
 
     buffer: bytes
     offsets: npt.NDArray[np.uint64]
-    lengths: npt.NDArray[np.uint32]
+    lengths: npt.NDArray[np.uint64]
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -92,4 +92,4 @@ def sip_datagrams(path: Path) -> Datagrams:
             offsets.append(frame + 42)
             lengths.append(length - 42)
         at = frame + length
-    return Datagrams(buffer, np.array(offsets, np.uint64), np.array(lengths, np.uint32))
+    return Datagrams(buffer, np.array(offsets, np.uint64), np.array(lengths, np.uint64))

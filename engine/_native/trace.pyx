@@ -298,6 +298,12 @@ cdef class Trace:
         count = address_format(&a, text, 64)
         return text[:count].decode() if count > 0 else "unknown"
 
+    def arena_bytes(self, uint64_t offset, uint32_t length):
+        """Bytes that the trace kept: handshakes by events.bytes_offset and bytes_length."""
+        if offset + length > self.state.arena_length:
+            raise IndexError("not in the arena")
+        return self.state.arena[offset:offset + length]
+
     def problems(self):
         """[(symbolic number, text, count, first offset)] of what could not be read."""
         cdef problems_counts *p = &self.state.problems

@@ -63,10 +63,11 @@ def epoch_ns(text: str | bytes) -> int | None:
 class Clock:
     """Turns the stamps of one input into times, remembering what a date-less or year-less stamp leaves open.
 
-    `zone_ns` is what is east of UTC for stamps that name no zone; `newest` is when the log was last written.
+    `zone_ns` is what is east of UTC for stamps that name no zone; `newest` is when the log was last written;
+    `elapsed_ns` sums up stamps that say how long after the one before.
     """
 
-    __slots__ = ("_day", "_fold", "_last", "_month", "_of_day", "_year", "newest", "zone_ns")
+    __slots__ = ("_day", "_fold", "_last", "_month", "_of_day", "_year", "elapsed_ns", "newest", "zone_ns")
 
     def __init__(self, zone_s: int = 0, mtime: float | None = None) -> None:
         self.zone_ns = zone_s * SECOND
@@ -77,6 +78,7 @@ class Clock:
         self._month = 0
         self._last = 0
         self._fold = 0
+        self.elapsed_ns = 0
 
     def find(self, text: bytes) -> tuple[int | None, bool]:
         """(time, whether its date is known) of the first stamp in `text`; (None, True) when there is none."""

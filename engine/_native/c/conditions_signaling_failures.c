@@ -8,7 +8,7 @@ static int check_interval(struct trace *t, const struct call_view *c, uint32_t a
     const uint32_t end = c->first_transaction + c->transaction_count, final = x->final[at];
     const int32_t least = m->min_se_s[final];
     int later_success = 0;
-    for (uint32_t k = at + 1; k < end; k++) {
+    for (uint32_t k = at + 1; k < end && k < at + 64; k++) {
         if (x->method[k] != x->method[at] || x->first[k] == NONE) continue;
         later_success |= is_final_ok(x->status[k]);
         const int32_t asked = m->session_expires_s[x->first[k]];
@@ -29,8 +29,8 @@ static void check_glare(const struct trace *t, const struct call_view *c, uint32
     if (d->glares++ == 0) d->first_glare = final;
     for (uint32_t k = at + 1; k < end && k < at + 32; k++)
         if (x->first[k] != NONE && x->source[k] == x->source[at] && x->flags[k] & TRANSACTION_IN_DIALOG &&
-            (x->method[k] == SIP_METHOD_INVITE || x->method[k] == SIP_METHOD_UPDATE || x->method[k] ==
-             SIP_METHOD_BYE))
+            (x->method[k] == SIP_METHOD_INVITE || x->method[k] == SIP_METHOD_UPDATE ||
+             x->method[k] == SIP_METHOD_BYE))
             return;
     if (call_absence_holds(t, c->call, t->messages.time_ns[final], 4500)) d->glare_without_retry = 1;
 }
@@ -44,16 +44,16 @@ static void check_redirect(const struct trace *t, const struct call_view *c, uin
     if (d->redirects++ == 0) d->first_redirect = x->final[at];
     if (!contact || d->redirects > 16) return;
     for (uint32_t k = c->first_transaction; k <= at && k < c->first_transaction + 64; k++)
-        if (x->method[k] == SIP_METHOD_INVITE && x->first[k] != NONE && m->request_uri_hash[x->first[k]] ==
-            contact)
+        if (x->method[k] == SIP_METHOD_INVITE && x->first[k] != NONE &&
+            m->request_uri_hash[x->first[k]] == contact)
             d->redirect_again = 1;
 }
 
 /* 405 or 501 to an UPDATE that the same end had allowed (RFC 3311 §5.1). */
-static void check_update(struct trace *t, const struct call_view *c, uint32_t at) {
+static void check_update(struct trace *t, const struct call_view *c, uint32_t at, struct call_digest *d) {
     const struct transactions_table *x = &t->transactions;
     const struct messages_table *m = &t->messages;
-    if (call_has(t, c->call, C_UPDATE_NOT_SUPPORTED)) return;
+    if (call_has(t, c->call, C_UPDATE_NOT_SUPPORTED) || !digest_scan(d)) return;
     uint32_t looked = 0;
     for (uint32_t i = 0; i < c->count && looked < 4; i++) {
         const uint32_t row = c->rows[i];
@@ -177,7 +177,7 @@ void signaling_failure(struct trace *t, const struct call_view *c, uint32_t at, 
     else if (status == 422) { check_interval(t, c, at); told = 1; }
     else if (status == 489) { sight_once(t, C_SUBSCRIBE_489, c->call, final, asked, status, 0); told = 1; }
     else if (status == 491) { check_glare(t, c, at, d); told = 1; }
-    else if ((status == 405 || status == 501) && method == SIP_METHOD_UPDATE) check_update(t, c, at);
+    else if ((status == 405 || status == 501) && method == SIP_METHOD_UPDATE) check_update(t, c, at, d);
     else if (status < 400) { if (method == SIP_METHOD_INVITE) check_redirect(t, c, at, d); told = 1; }
     else if (status == 487 || status == 488) told = 1; /* the caller's own CANCEL; the codec rules */
     if (changes && x->flags[at] & TRANSACTION_IN_DIALOG) told |= check_change(t, c, at, status);

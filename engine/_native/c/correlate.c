@@ -153,7 +153,9 @@ static void tie_stream(struct trace *t, uint32_t row, const struct rtp_stream *s
     memcpy(target.ip, s->target_ip, 16);
     source.port = s->source_port;
     target.port = s->target_port;
-    source.family = target.family = s->address_family;
+    static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    source.family = memcmp(source.ip, mapped, 12) ? 6 : 4;
+    target.family = memcmp(target.ip, mapped, 12) ? 6 : 4;
     source.kind = address_classify(source.ip, source.family);
     target.kind = address_classify(target.ip, target.family);
     uint32_t line = row < t->stream_line_capacity ? t->stream_lines[row].receiver : NONE;

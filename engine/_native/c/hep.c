@@ -88,8 +88,8 @@ static int read_chunks(const uint8_t *source, size_t total, struct hep_fields *f
 }
 
 static void fill(struct packet *p, const struct hep_fields *f, const uint8_t *source, struct problems *problems) {
-    /* The addresses decide; the family number only where both kinds are there (some agents send their system's
-       own number for IPv6). */
+    /* The addresses decide; the family number only where both kinds are there (some agents send their
+       system's own number for IPv6). */
     const int has_v4 = f->v4[0] || f->v4[1], has_v6 = f->v6[0] || f->v6[1];
     const int v4 = has_v4 && (!has_v6 || f->family == 2);
     memset(&p->source, 0, sizeof p->source);

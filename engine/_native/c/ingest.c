@@ -1,5 +1,6 @@
 /* Packets to the passes: what a transport payload is, and who takes it. */
 #include "assemble.h"
+#include "ingest.h"
 #include "row_index.h"
 
 #define TCP_CONNECTIONS 4096
@@ -29,6 +30,7 @@ void trace_release(struct trace *t) {
     struct table *const heads[] = {&t->messages.head, &t->transactions.head, &t->calls.head, &t->media_lines.head,
                                    &t->endpoints.head, &t->strings.head, &t->sightings.head, &t->events.head,
                                    &t->streams.head};
+    tls_finish(t);
     for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) table_release(lender, heads[i]);
     void *const blocks[] = {t->call_index.slots, t->endpoint_index.slots, t->string_index.slots, t->call_messages,
                             t->call_streams, t->call_conditions, t->arena, (void *)t->stores, t->fragments, t->tcp,
@@ -40,9 +42,9 @@ void trace_release(struct trace *t) {
 
 /* ---- events ---- */
 
-static void note_event(struct trace *t, const struct packet *p, uint8_t kind, uint8_t transport, uint32_t value) {
+uint32_t trace_event(struct trace *t, const struct packet *p, uint8_t kind, uint8_t transport, uint32_t value) {
     struct events_table *e = &t->events;
-    if (table_reserve(t->lender, TABLE_events, &e->head, 1)) { t->failed = 1; return; }
+    if (table_reserve(t->lender, TABLE_events, &e->head, 1)) { t->failed = 1; return NONE; }
     const uint32_t row = e->head.count++;
     e->time_ns[row] = p->time_ns;
     e->source[row] = trace_endpoint(t, &p->source);
@@ -52,6 +54,7 @@ static void note_event(struct trace *t, const struct packet *p, uint8_t kind, ui
     e->file[row] = t->file;
     e->kind[row] = kind;
     e->transport[row] = transport;
+    return row;
 }
 
 static void flag_source(struct trace *t, const struct packet *p, uint32_t flag) {
@@ -85,7 +88,7 @@ static void from_stream(void *context, enum tcp_event event, const struct packet
         problem_note(&t->problems, PROBLEM_ENCRYPTED, p->file_offset);
         flag_source(t, p, ENDPOINT_TLS);
     }
-    note_event(t, p, kinds[event], SIP_TCP, p->payload_length);
+    trace_event(t, p, kinds[event], SIP_TCP, p->payload_length);
 }
 
 /* ---- RTP ---- */
@@ -191,15 +194,14 @@ static void take_other(struct trace *t, const struct packet *p, int class) {
     t->other_packets++;
     if (class == RTP_CLASS_STUN) {
         flag_source(t, p, ENDPOINT_STUN);
-        note_event(t, p, EVENT_STUN, SIP_UDP, stun_value(s, n));
+        trace_event(t, p, EVENT_STUN, SIP_UDP, stun_value(s, n));
     } else if (class == RTP_CLASS_DTLS) {
         flag_source(t, p, ENDPOINT_DTLS);
-        /* content type and, for handshake records, the message type behind the 13-byte record header */
-        note_event(t, p, EVENT_DTLS, SIP_UDP, (uint32_t)s[0] << 8 | (n > 13 && s[0] == 22 ? s[13] : n > 14 && s[0] == 21 ? s[14] : 0));
+        tls_take_datagram(t, p);
     } else if (class == RTP_CLASS_UDPTL && trace_announced(t, &p->target) != NONE) {
-        note_event(t, p, EVENT_UDPTL, SIP_UDP, n >= 2 ? big_endian_16(s) : 0);
+        trace_event(t, p, EVENT_UDPTL, SIP_UDP, n >= 2 ? big_endian_16(s) : 0);
     } else if (p->target.port == 5060 || p->source.port == 5060) {
-        note_event(t, p, EVENT_OTHER, SIP_UDP, n);
+        trace_event(t, p, EVENT_OTHER, SIP_UDP, n);
     }
 }
 
@@ -223,7 +225,7 @@ static void take_datagram(struct trace *t, const struct packet *p) {
         uint32_t blank = 0;
         while (blank < n && (p->payload[blank] == '\r' || p->payload[blank] == '\n' || p->payload[blank] == 0)) blank++;
         if (blank == n) {
-            note_event(t, p, EVENT_PING, SIP_UDP, n);
+            trace_event(t, p, EVENT_PING, SIP_UDP, n);
             t->other_packets++;
             return;
         }
@@ -245,7 +247,7 @@ static void take_packet(struct trace *t, struct packet *p) {
         p = &whole;
     }
     if (p->flags & PACKET_ICMP_QUOTE) {
-        note_event(t, p, EVENT_ICMP, SIP_TRANSPORT_NONE, (uint32_t)p->icmp_type << 8 | p->icmp_code);
+        trace_event(t, p, EVENT_ICMP, SIP_TRANSPORT_NONE, (uint32_t)p->icmp_type << 8 | p->icmp_code);
         return;
     }
     if (p->protocol == IP_UDP || p->protocol == IP_SCTP) { take_datagram(t, p); return; }
@@ -257,6 +259,7 @@ static void take_packet(struct trace *t, struct packet *p) {
         if (!memory) { t->failed = 1; return; }
         t->tcp = tcp_init(memory, size, TCP_CONNECTIONS, TCP_BUFFERS);
     }
+    tls_take_segment(t, p);
     tcp_push(t->tcp, p, from_stream, t, &t->problems);
 }
 
@@ -285,6 +288,7 @@ ptrdiff_t trace_capture(struct trace *t, struct capture *capture, const uint8_t 
 void trace_capture_end(struct trace *t) {
     if (t->fragments) fragments_finish(t->fragments, &t->problems);
     if (t->tcp) tcp_finish(t->tcp, from_stream, t, &t->problems);
+    tls_finish(t);
     if (t->fragments) t->lender->take_back(t->fragments);
     if (t->tcp) t->lender->take_back(t->tcp);
     t->fragments = NULL;
@@ -329,6 +333,7 @@ static void sight_calls(struct trace *t) {
 }
 
 int trace_finish(struct trace *t) {
+    trace_capture_end(t); /* hex dumps in text leave reassembly open */
     if (t->first_time_ns > t->last_time_ns) t->first_time_ns = t->last_time_ns = 0;
     int status = trace_assemble(t);
     if (!status) status = trace_correlate(t);

@@ -142,7 +142,8 @@ struct rtp_stream {
     /* rows, set at creation and judged by rtp_finish */
     uint32_t previous_on_tuple, previous_source, previous_on_target, reverse;
     /* derived by rtp_finish */
-    float whole_rtt_ms, whole_rtt_max_ms, r_lq, r_cq, mos_fixed_50, mos_fixed_200, mos_worst, mos_simple, ie_effective;
+    float whole_rtt_ms, whole_rtt_max_ms, r_lq, r_cq, mos_fixed_50, mos_fixed_200, mos_worst, ie_effective;
+    float burst_ratio;             /* G.107 BurstR */
     uint8_t rtt_known, rtt_sides, mos_known, main_payload /* in payloads */;
 };
 _Static_assert(sizeof(struct rtp_stream) <= 1024, "a stream stays small");

@@ -188,6 +188,21 @@ static void inspect(struct sip_walk *w, uint32_t end) {
 
 /* ---- the message ---- */
 
+/* Whether a header that has a compact form was written long. Rows with anything unusual in them have said
+   so themselves; only where both forms are about, the rows are looked through. */
+static void forms_note(struct sip_walk *w) {
+    struct sip_message *m = w->message;
+    uint64_t both = 0;
+    for (int i = 0; i < SIP_HEADER_WORDS; i++) both |= m->present[i] & sip_compact_headers[i];
+    if (!both || m->flags & SIP_LONG) return;
+    if (!(m->flags & SIP_COMPACT)) {
+        m->flags |= SIP_LONG;
+        return;
+    }
+    for (uint32_t row = 0; row < m->header_count; row++)
+        if (w->headers[row].name_length > 1 && sip_entries[w->headers[row].id].compact) m->flags |= SIP_LONG;
+}
+
 static ptrdiff_t frame(struct sip_walk *w, int framing) {
     struct sip_message *m = w->message;
     const uint32_t available = w->count - m->body_offset;
@@ -227,13 +242,16 @@ ptrdiff_t sip_scan(const uint8_t *source, size_t count, int framing, struct sip_
     w->headers = headers;
     w->position = w->line_start = start;
     w->bare_line_feed = UINT32_MAX;
-    w->after_return = w->after_feed = w->after_feed_return = 0;
+    w->after_return = w->after_feeds = 0;
+    w->refused = 0;
     w->ended = w->folded = w->lengths_noted = w->length_seen = 0;
     w->odd = 0;
     if (start == count) return framing == SIP_STREAM ? STATUS_INCOMPLETE : STATUS_MALFORMED;
     const int result = sip_walk_chosen()(w, framing);
     if (result < 0) return result;
     if (w->bare_line_feed < message->body_offset) sip_defect(message, SIP_BARE_LF, w->bare_line_feed);
+    message->header_total = message->header_count + w->refused;
+    forms_note(w);
     sip_lengths_kept(w);
     if (w->odd) inspect(w, message->body_offset);
     if (!w->ended && framing == SIP_STREAM) return STATUS_INCOMPLETE;

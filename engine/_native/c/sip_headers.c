@@ -11,6 +11,23 @@ const struct sip_entry sip_entries[SIP_HEADER_COUNT] = {
 SIP_HEADER_TABLE(X)
 #undef X
 
+#define X(symbol, name, letter) | (uint64_t)(letter && SIP_HEADER_##symbol >> 6 == WORD) << (SIP_HEADER_##symbol & 63)
+const uint64_t sip_compact_headers[SIP_HEADER_WORDS] = {
+#define WORD 0
+    0 SIP_HEADER_TABLE(X),
+#undef WORD
+#define WORD 1
+    0 SIP_HEADER_TABLE(X),
+#undef WORD
+#define WORD 2
+    0 SIP_HEADER_TABLE(X),
+#undef WORD
+#define WORD 3
+    0 SIP_HEADER_TABLE(X),
+#undef WORD
+};
+#undef X
+
 const uint8_t sip_slots[1 << SIP_SLOT_BITS] = {SIP_SLOT_ROWS};
 
 /* Headers whose grammar has a quoted-string (RFC 3261 §25.1 and the header's own RFC). In the others, as

@@ -116,36 +116,51 @@ TL_INLINE uint32_t flatten(uint32_t *target, uint64_t bits, uint32_t base) {
     return count;
 }
 
+/* What one block hands to the next: whether its last byte was CR, and its two last LF bits. */
+struct carry { uint64_t after_return, feeds; };
+
+/* LF of the empty line in a block where two LF stand close, or 0: LF behind LF, or behind LF CR. */
+TL_INLINE uint64_t empty_line(uint64_t lf, uint64_t after_cr, const struct carry *carry) {
+    return lf & ((lf << 1 | carry->feeds >> 1) | ((lf << 2 | carry->feeds) & after_cr));
+}
+
+/* The part of a block that only some messages have: the empty line, and line ends that are not CRLF.
+   Returns the bits of the block that belong to the headers. */
+static uint64_t block_special(struct sip_walk *w, const struct sip_block *block, uint64_t after_cr,
+                              const struct carry *carry, uint32_t base) {
+    const uint64_t lf = block->line_feed, empty = empty_line(lf, after_cr, carry);
+    const uint64_t keep = empty ? empty ^ (empty - 1) : ~(uint64_t)0;
+    if (empty) w->ended = 1;
+    const uint64_t bare = lf & ~after_cr & keep;
+    if (bare && w->bare_line_feed == UINT32_MAX) w->bare_line_feed = base + lowest(bare);
+    w->odd |= after_cr & ~lf & keep;
+    return keep;
+}
+
 /* Takes one block of the round: up to and with the LF of the empty line, if it is in there. */
-TL_INLINE void block_take(struct sip_walk *w, const struct sip_block *block, uint32_t number, uint32_t base) {
-    struct sip_lines *lines = &w->lines;
-    const uint64_t cr = block->carriage_return;
-    uint64_t lf = block->line_feed, keep = ~(uint64_t)0;
-    const uint64_t after_cr = cr << 1 | w->after_return;
-    const uint64_t after_lf = lf << 1 | w->after_feed;
-    const uint64_t after_lf_cr = (cr & after_lf) << 1 | w->after_feed_return;
-    const uint64_t empty = lf & (after_lf | after_lf_cr);
-    w->after_return = cr >> 63;
-    w->after_feed = lf >> 63;
-    w->after_feed_return = (cr & after_lf) >> 63;
-    w->odd |= (block->odd | (after_cr & ~lf)) & (empty ? empty ^ (empty - 1) : keep);
-    if (empty) {
-        keep = empty ^ (empty - 1);
-        w->ended = 1;
-    }
-    lf &= keep;
-    if (TL_UNLIKELY((lf & ~after_cr) != 0) && w->bare_line_feed == UINT32_MAX)
-        w->bare_line_feed = base + lowest(lf & ~after_cr);
-    lines->quotes[number] = block->quote & keep;
-    lines->quoted |= lines->quotes[number] != 0;
-    lines->count += flatten(lines->ends + lines->count, lf, base);
+TL_INLINE void block_take(struct sip_walk *w, const struct sip_block *block, struct carry *carry,
+                          uint32_t number, uint32_t base, uint32_t *count, uint64_t *odd, uint64_t *quoted) {
+    const uint64_t lf = block->line_feed;
+    const uint64_t after_cr = block->carriage_return << 1 | carry->after_return;
+    const uint64_t close = lf & ((lf << 1 | carry->feeds >> 1) | (lf << 2 | carry->feeds));
+    uint64_t keep = ~(uint64_t)0;
+    if (TL_UNLIKELY((close | (after_cr ^ lf)) != 0)) keep = block_special(w, block, after_cr, carry, base);
+    carry->after_return = block->carriage_return >> 63;
+    carry->feeds = lf >> 62;
+    *odd |= block->odd & keep;
+    const uint64_t quote = block->quote & keep;
+    *quoted |= quote;
+    w->lines.quotes[number] = quote;
+    *count += flatten(w->lines.ends + *count, lf & keep, base);
 }
 
 /* One round: the line ends of up to SIP_BLOCKS blocks from `position` on. */
 TL_INLINE void lines_find(struct sip_walk *w, sip_classify *classify) {
     struct sip_block blocks[SIP_GROUP];
+    struct carry carry = {w->after_return, w->after_feeds};
+    uint64_t odd = 0, quoted = 0;
+    uint32_t count = 0;
     w->lines.base = w->position;
-    w->lines.count = w->lines.quoted = 0;
     for (uint32_t group = 0; group < SIP_BLOCKS && w->position < w->count && !w->ended; group += SIP_GROUP) {
         const uint32_t left = w->count - w->position, base = w->position;
         uint32_t taken = SIP_GROUP;
@@ -157,29 +172,17 @@ TL_INLINE void lines_find(struct sip_walk *w, sip_classify *classify) {
             taken = (left + 63) / 64;
             w->position = w->count;
         }
-        for (uint32_t i = 0; i < taken && !w->ended; i++) block_take(w, &blocks[i], group + i, base + 64 * i);
+        for (uint32_t i = 0; i < taken && !w->ended; i++)
+            block_take(w, &blocks[i], &carry, group + i, base + 64 * i, &count, &odd, &quoted);
     }
+    w->after_return = (uint8_t)carry.after_return;
+    w->after_feeds = (uint8_t)carry.feeds;
+    w->odd |= odd;
+    w->lines.quoted = quoted != 0;
+    w->lines.count = count;
 }
 
 /* ---- lines to headers ---- */
-
-/* Index of the first ':' of a line of `length` bytes, or a number >= length. */
-TL_INLINE uint32_t colon_find(const struct sip_walk *w, uint32_t start, uint32_t length, const int wide) {
-    const uint8_t *line = w->source + start;
-#if defined(__x86_64__)
-    if (wide && TL_LIKELY(w->count - start >= 32)) {
-        const __m128i colon = _mm_set1_epi8(':');
-        const __m128i x = _mm_loadu_si128((const __m128i *)line);
-        const __m128i y = _mm_loadu_si128((const __m128i *)(line + 16));
-        const uint32_t bits = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(x, colon)) |
-                              (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(y, colon)) << 16;
-        if (TL_LIKELY(bits)) return (uint32_t)__builtin_ctz(bits);
-    }
-#endif
-    (void)wide;
-    const uint8_t *found = memchr(line, ':', length);
-    return found ? (uint32_t)(found - line) : length;
-}
 
 /* A name that is none of the known ones as it stands: white space before the colon (RFC 3261 §7.3.1),
    stray CRs in front, bytes that are no token, or no colon. Returns its id. */
@@ -209,7 +212,7 @@ static uint8_t name_repair(struct sip_walk *w, struct sip_header *row, uint32_t 
     return sip_header_id(source + start, length);
 }
 
-/* Does a quoted-string in [from, to) never close (RFC 3261 §25.1)? */
+/* Is a quoted-string in [from, to) never closed (RFC 3261 §25.1)? */
 static int quote_open(const uint8_t *source, uint32_t from, uint32_t to) {
     int open = 0;
     for (uint32_t i = from; i < to; i++) {
@@ -219,37 +222,47 @@ static int quote_open(const uint8_t *source, uint32_t from, uint32_t to) {
     return open;
 }
 
-static void quotes_check(struct sip_walk *w, uint32_t from, uint32_t to) {
+/* The same from the quote masks. A '"' behind an odd run of backslashes is escaped; no run reaches over
+   the '"' before it, so every byte is looked at twice at most. */
+static int quote_open_masked(const struct sip_walk *w, uint32_t from, uint32_t to) {
     const struct sip_lines *lines = &w->lines;
-    uint32_t first = from;
-    if (from >= to) return;
-    if (from >= lines->base && to <= lines->base + SIP_BLOCKS * 64) {
-        const uint32_t low = from - lines->base, high = to - 1 - lines->base;
-        uint32_t block = low / 64;
-        uint64_t bits = lines->quotes[block] & ~(uint64_t)0 << low % 64;
-        while (!bits && block < high / 64) bits = lines->quotes[++block];
-        if (!bits) return;
-        first = lines->base + block * 64 + lowest(bits);
-        if (first >= to) return;
+    const uint32_t low = from - lines->base, high = to - 1 - lines->base;
+    uint64_t mask = ~(uint64_t)0 << low % 64;
+    int open = 0;
+    for (uint32_t block = low / 64; block <= high / 64; block++, mask = ~(uint64_t)0) {
+        if (block == high / 64) mask &= ~(uint64_t)0 >> (63 - high % 64);
+        for (uint64_t bits = lines->quotes[block] & mask; bits; bits &= bits - 1) {
+            const uint8_t *at = w->source + lines->base + block * 64 + lowest(bits);
+            uint32_t slashes = 0;
+            while (open && at[-1 - (ptrdiff_t)slashes] == '\\') slashes++;
+            open = open ? slashes & 1 : 1;
+        }
     }
-    if (quote_open(w->source, first, to)) sip_defect(w->message, SIP_QUOTE_UNBALANCED, from);
+    return open;
 }
 
-/* Presence, first row and repeats of a kept row. */
+static void quotes_check(struct sip_walk *w, uint32_t from, uint32_t to) {
+    const struct sip_lines *lines = &w->lines;
+    if (from >= to) return;
+    const int inside = from >= lines->base && to - lines->base <= SIP_BLOCKS * 64;
+    if (inside ? quote_open_masked(w, from, to) : quote_open(w->source, from, to))
+        sip_defect(w->message, SIP_QUOTE_UNBALANCED, from);
+}
+
+TL_INLINE int has_bit(const uint64_t *bits, uint8_t id) { return bits[id >> 6] >> (id & 63) & 1; }
+
+/* Presence, first row and repeats of a kept row. No branch: whether a header repeats is hard to foresee. */
 TL_INLINE void row_count(struct sip_message *m, uint8_t id, uint32_t row) {
-    const uint64_t bit = (uint64_t)1 << (id & 63);
     uint64_t *present = &m->present[id >> 6];
-    if (*present & bit) {
-        if (m->repeats[id] < UINT16_MAX) m->repeats[id]++;
-    } else {
-        *present |= bit;
-        m->first[id] = (uint16_t)row;
-        m->repeats[id] = 1;
-    }
+    const uint16_t had = (uint16_t)-(*present >> (id & 63) & 1); /* all ones, or 0 and the old values count not */
+    *present |= (uint64_t)1 << (id & 63);
+    m->first[id] = (uint16_t)((m->first[id] & had) | (row & (uint16_t)~had));
+    m->repeats[id] = (uint16_t)((m->repeats[id] & had) + 1);
 }
 
 static void row_refuse(struct sip_walk *w, const struct sip_header *row, uint32_t line) {
     sip_defect(w->message, SIP_TOO_MANY_HEADERS, line);
+    w->refused++;
     sip_lengths_kept(w);
     if (row->id == SIP_HEADER_CONTENT_LENGTH) sip_length_note(w, row->value_offset, row->value_length);
 }
@@ -270,11 +283,13 @@ static int line_ends_headers(struct sip_walk *w, uint32_t start, uint32_t length
     return 1;
 }
 
-/* One header from `start` to its LF (or the end of the bytes) at `end`. Returns 0 where the headers end. */
-TL_INLINE int line_take(struct sip_walk *w, uint32_t start, uint32_t end, const int wide) {
+/* One header of any kind from `start` to its LF (or the end of the bytes) at `end`. Returns 0 where the
+   headers end. */
+static __attribute__((noinline)) int line_take(struct sip_walk *w, uint32_t start, uint32_t end) {
     struct sip_message *m = w->message;
     const uint8_t *source = w->source;
-    const uint32_t colon = colon_find(w, start, end - start, wide);
+    const uint8_t *found = memchr(source + start, ':', end - start);
+    const uint32_t colon = found ? (uint32_t)(found - source) - start : end - start;
     const int known = colon - 1 < SIP_NAME_LONGEST && colon < end - start && start >= 8 &&
                       w->count - start >= 8; /* what sip_match may load */
     struct sip_header spare, *row = m->header_count < w->capacity ? &w->headers[m->header_count] : &spare;
@@ -297,13 +312,11 @@ TL_INLINE int line_take(struct sip_walk *w, uint32_t start, uint32_t end, const 
     if (TL_UNLIKELY(w->folded)) m->flags |= SIP_FOLDED;
     w->folded = 0;
     const uint8_t id = row->id;
-    if (sip_entries[id].compact) {
-        const int compact = row->name_length == 1;
-        row->flags |= compact ? SIP_HEADER_COMPACT : 0;
-        m->flags |= compact ? SIP_COMPACT : SIP_LONG;
-    }
-    if (w->lines.quoted && sip_quoted_headers[id >> 6] >> (id & 63) & 1) quotes_check(w, from, to);
-    m->header_total++;
+    if (row->name_length == 1 && id) {
+        row->flags |= SIP_HEADER_COMPACT;
+        m->flags |= SIP_COMPACT;
+    } else if (sip_entries[id].compact) m->flags |= SIP_LONG;
+    if (w->lines.quoted && has_bit(sip_quoted_headers, id)) quotes_check(w, from, to);
     if (TL_LIKELY(row != &spare)) {
         row_count(m, id, m->header_count);
         m->header_count++;
@@ -311,18 +324,77 @@ TL_INLINE int line_take(struct sip_walk *w, uint32_t start, uint32_t end, const 
     return 1;
 }
 
-/* The lines of a round that are complete. Returns 0 where the headers end before the empty line. */
-TL_INLINE int round_take(struct sip_walk *w, uint32_t first, uint32_t count, const int wide) {
-    uint32_t start = w->line_start;
-    for (uint32_t i = first; i < count; i++) {
-        const uint32_t end = w->lines.ends[i];
-        if (end + 1 < w->count && sip_is_space(w->source[end + 1])) {
+/* Index of the first ':' in the 32 bytes from `start` on, or 32 where there is none. `anchor` is at most
+   `start` and 32 bytes in front of the end of the message. */
+TL_INLINE uint32_t colon_find(const uint8_t *source, uint32_t start, uint32_t anchor, const int wide) {
+#if defined(__x86_64__)
+    if (wide) {
+        const __m128i colon = _mm_set1_epi8(':');
+        const __m128i x = _mm_loadu_si128((const __m128i *)(source + anchor));
+        const __m128i y = _mm_loadu_si128((const __m128i *)(source + anchor + 16));
+        const uint32_t bits = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(x, colon)) |
+                              (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(y, colon)) << 16;
+        return lowest(bits >> (start - anchor));
+    }
+#endif
+    (void)wide;
+    const uint32_t have = anchor + 32 - start;
+    uint32_t i = 0;
+    for (; i + 8 <= have; i += 8) {
+        const uint64_t found = zero_bytes(sip_load(source + start + i) ^ ':' * SIP_ONES);
+        if (found) return i + lowest(found) / 8;
+    }
+    while (i < have && source[start + i] != ':') i++;
+    return i < have ? i : 32;
+}
+
+/* The lines of a round. Every test in the loop is for something rare; what is rare goes through
+   line_take. Returns 0 where the headers end before the empty line. */
+TL_INLINE int round_take(struct sip_walk *w, uint32_t first, uint32_t lines, const int wide) {
+    const uint8_t *const source = w->source;
+    const uint32_t *const ends = w->lines.ends;
+    struct sip_message *const m = w->message;
+    const uint32_t count = w->count, capacity = w->capacity, quoted = w->lines.quoted;
+    const uint32_t anchor = count < 32 ? 0 : count - 32;
+    uint32_t start = w->line_start, kept = m->header_count;
+    int whole = !w->folded && start >= 8; /* sip_match loads eight bytes in front of a name's end */
+    for (uint32_t i = first; i < lines; i++) {
+        const uint32_t end = ends[i];
+        const uint8_t next = end + 1 < count ? source[end + 1] : 0;
+        if (TL_UNLIKELY(sip_is_space(next))) {
             w->folded = 1; /* RFC 3261 §7.3.1: the header goes on */
+            whole = 0;
             continue;
         }
-        if (!line_take(w, start, end, wide)) return 0;
+        if (TL_LIKELY(whole && start + 8 <= count && count >= 32)) {
+            const uint32_t length = colon_find(source, start, start < anchor ? start : anchor, wide);
+            uint32_t from = start + length + 1, to = end;
+            if (TL_LIKELY(length - 2 < SIP_NAME_LONGEST - 1 && from <= end && kept < capacity)) {
+                const uint8_t id = sip_match(source + start, length);
+                from += source[from] == ' ';
+                to -= source[to - 1] == '\r';
+                if (TL_LIKELY(id && source[from] > ' ' && source[to - 1] > ' ')) {
+                    struct sip_header *row = &w->headers[kept];
+                    row->name_offset = start;
+                    row->value_offset = from;
+                    row->value_length = to - from;
+                    row->name_length = (uint16_t)length;
+                    row->id = id;
+                    row->flags = 0;
+                    row_count(m, id, kept++);
+                    if (quoted && has_bit(sip_quoted_headers, id)) quotes_check(w, from, to);
+                    start = end + 1;
+                    continue;
+                }
+            }
+        }
+        m->header_count = kept;
+        if (!line_take(w, start, end)) return 0;
+        kept = m->header_count;
         start = end + 1;
+        whole = start >= 8;
     }
+    m->header_count = kept;
     w->line_start = start;
     return 1;
 }
@@ -362,7 +434,7 @@ TL_INLINE int walk(struct sip_walk *w, int framing, sip_classify *classify, cons
     if (framing == SIP_STREAM) return started ? 0 : start_open(w);
     w->odd |= w->after_return; /* a last CR without its LF */
     if (!started && (result = start_take(w, w->count)) < 0) return result;
-    if (w->line_start < w->count && !line_take(w, w->line_start, w->count, wide)) return 0;
+    if (w->line_start < w->count && !line_take(w, w->line_start, w->count)) return 0;
     w->message->body_offset = w->count;
     sip_defect(w->message, SIP_NO_BLANK_LINE, w->count);
     return 0;

@@ -48,6 +48,7 @@ struct sip_entry {
 
 extern const struct sip_entry sip_entries[SIP_HEADER_COUNT];
 extern const uint8_t sip_slots[1 << SIP_SLOT_BITS];
+extern const uint64_t sip_compact_headers[SIP_HEADER_WORDS]; /* bit an id: it has a compact form */
 extern const uint64_t sip_quoted_headers[SIP_HEADER_WORDS]; /* bit an id: its grammar has a quoted-string */
 #define SIP_NAME_LONGEST 31
 
@@ -66,12 +67,12 @@ TL_INLINE uint8_t sip_match(const uint8_t *name, uint32_t length) {
     const uint64_t key = (last | SIP_FOLD) + (head << 29 | head >> 35) + length * SIP_SLOT_LENGTH;
     const uint8_t id = sip_slots[key * SIP_SLOT_FACTOR >> (64 - SIP_SLOT_BITS)];
     const struct sip_entry *entry = &sip_entries[id];
-    if (length == 1) return (name[0] | 0x20) == entry->compact ? id : SIP_HEADER_OTHER;
+    if (TL_UNLIKELY(length == 1)) return (name[0] | 0x20) == entry->compact ? id : SIP_HEADER_OTHER;
     const uint8_t *known = (const uint8_t *)entry->text + 8;
     uint64_t difference = sip_differs(last, sip_load(known + length - 8) >> shift);
-    if (length > 8) {
-        difference |= sip_differs(first, sip_load(known));
-        if (length > 16) difference |= sip_differs(sip_load(name + 8), sip_load(known + 8));
+    difference |= sip_differs(first, sip_load(known)); /* zeros on both sides behind a short name */
+    if (TL_UNLIKELY(length > 16)) {
+        difference |= sip_differs(sip_load(name + 8), sip_load(known + 8));
         if (length > 24) difference |= sip_differs(sip_load(name + 16), sip_load(known + 16));
     }
     return !difference && entry->length == length ? id : SIP_HEADER_OTHER;
@@ -103,7 +104,8 @@ struct sip_walk {
     uint32_t position;      /* next byte the structural pass reads */
     uint32_t line_start;
     uint32_t bare_line_feed; /* first LF without CR, or UINT32_MAX */
-    uint8_t after_return, after_feed, after_feed_return; /* what the byte before `position` was */
+    uint32_t refused;       /* rows that found no room */
+    uint8_t after_return, after_feeds; /* the byte before `position` is CR; LF bits of the two before it */
     uint8_t ended;          /* the empty line (or the body) was found */
     uint8_t folded;         /* the open header has gone over a fold */
     uint8_t lengths_noted, length_seen;

@@ -260,13 +260,15 @@ enum endpoint_flag { ENDPOINT_SIP = 1, ENDPOINT_TLS = 2, ENDPOINT_STUN = 4, ENDP
     X(uint32_t, source) \
     X(uint32_t, target) \
     X(uint32_t, frame_number) \
-    X(uint32_t, value)           /* ICMP type<<8|code, TLS alert, STUN message type, bytes */ \
+    X(uint32_t, value)           /* ICMP type<<8|code; TLS, DTLS content type<<8|message; STUN error<<16|type; bytes */ \
+    X(uint32_t, bytes_length)    /* handshake bytes kept for it, 0 none */ \
+    X(uint64_t, bytes_offset)    /* in the arena */ \
     X(uint16_t, file) \
     X(uint8_t, kind)             /* enum event_kind */ \
     X(uint8_t, transport)
 enum event_kind { EVENT_NONE = 0, EVENT_TCP_OPENED, EVENT_TCP_CLOSED, EVENT_TCP_RESET, EVENT_TCP_REFUSED,
                   EVENT_PING, EVENT_PONG, EVENT_ICMP, EVENT_TLS, EVENT_STUN, EVENT_DTLS, EVENT_OTHER,
-                  EVENT_TLS_HANDSHAKE /* value: record version<<16 | handshake type */, EVENT_TLS_ALERT,
+                  EVENT_TLS_HANDSHAKE /* first flight of one direction; bytes kept */, EVENT_TLS_ALERT,
                   EVENT_UDPTL, EVENT_KIND_COUNT };
 
 #include "stream_columns.h"

@@ -1,4 +1,4 @@
-/* TCP: what the three halves share. tcp.c keeps connections, tcp_order.c puts bytes in order, tcp_frame.c finds
+/* TCP: what its three parts share. tcp.c keeps connections, tcp_order.c puts bytes in order, tcp_frame.c finds
    messages in them. */
 #ifndef TRUNKLINE_TCP_FLOW_H
 #define TRUNKLINE_TCP_FLOW_H
@@ -53,6 +53,7 @@ struct direction {
     uint16_t last_flags, last_tunnels, last_vlan;
     uint8_t last_dscp, last_ttl;
     uint8_t mode;          /* enum stream_mode */
+    uint8_t late;          /* bytes were lost: reading goes on in the middle of something */
     uint8_t synchronised, syn_seen, acknowledgement_seen, finished, astray, seen_next;
     uint8_t joining;       /* inside a WebSocket message in pieces: 1 kept, 2 dropped */
 };

@@ -5,7 +5,7 @@
 #define FAR_AWAY (1 << 24)    /* no window is wider: another connection on the same ports */
 #define ASTRAY_SEGMENTS 3
 #define ACKNOWLEDGED_SEGMENTS 3
-#define ACKNOWLEDGED_NS 1000000000ll
+#define ACKNOWLEDGED_NS 1000000000ull
 
 /* ---- lent buffers ---- */
 
@@ -87,10 +87,10 @@ static void let_go_if_empty(struct flow *w, struct buffer *b) {
     buffer_release(w->t, (uint32_t)(b - w->t->buffers));
 }
 
-/* Makes room for bytes up to `top` by moving everything to the front. Returns how far the bytes moved. */
-static uint32_t make_room(struct buffer *b, uint64_t top) {
+/* Makes room for bytes up to `top` by moving everything to the front. */
+static void make_room(struct buffer *b, uint64_t top) {
     const uint32_t moved = b->start;
-    if (top <= BUFFER_BYTES || moved == 0) return 0;
+    if (top <= BUFFER_BYTES || moved == 0) return;
     const uint32_t used = b->range_count ? b->ranges[b->range_count - 1].end : b->end;
     memmove(b->bytes, b->bytes + moved, used - moved);
     b->start = 0;
@@ -99,7 +99,6 @@ static uint32_t make_room(struct buffer *b, uint64_t top) {
         b->ranges[i].start -= moved;
         b->ranges[i].end -= moved;
     }
-    return moved;
 }
 
 /* ---- islands ---- */
@@ -172,9 +171,8 @@ static size_t take_held(struct flow *w, struct buffer *b, const uint8_t *bytes, 
     if (!b->range_count && f->total > have && count > f->total - have) count = f->total - have;
     make_room(b, (uint64_t)b->end + count);
     if (count > BUFFER_BYTES - b->end) count = BUFFER_BYTES - b->end;
-    if (b->range_count) {
-        /* The islands touch or lie behind: with all rows taken the first one still merges or is next in line. */
-        if (!island_add(w, b, b->end, b->end + (uint32_t)count, bytes)) return 0;
+    if (b->range_count && b->end + count >= b->ranges[0].start) {
+        island_add(w, b, b->end, b->end + (uint32_t)count, bytes); /* joins the first one: takes no row */
         absorb(w, b);
     } else {
         memcpy(b->bytes + b->end, bytes, count);
@@ -185,15 +183,12 @@ static size_t take_held(struct flow *w, struct buffer *b, const uint8_t *bytes, 
     return count;
 }
 
-static void give_up_hole(struct flow *w);
-
 static void take_ordered(struct flow *w, const uint8_t *bytes, size_t count) {
     while (count) {
         struct buffer *b = held(w);
         size_t taken;
         if (b) {
             taken = take_held(w, b, bytes, count);
-            if (!taken) give_up_hole(w);
         } else {
             taken = stream_feed(w, bytes, count);
             if (taken < count && (b = hold(w)) == NULL) {
@@ -242,7 +237,9 @@ static int hole_is_final(const struct flow *w, const struct buffer *b) {
     const uint32_t hole_end = w->d->next + (b->ranges[0].start - b->end);
     if ((int32_t)(w->d->acknowledged - hole_end) < 0) return 0;
     /* The receiver has the bytes, the capture does not; but a mirror may show the two sides out of step. */
-    return b->waiting >= ACKNOWLEDGED_SEGMENTS || w->base.time_ns - ACKNOWLEDGED_NS > b->ranges[0].time_ns;
+    if (b->waiting >= ACKNOWLEDGED_SEGMENTS) return 1;
+    const int64_t since = b->ranges[0].time_ns;
+    return w->t->last_ns > since && (uint64_t)w->t->last_ns - (uint64_t)since > ACKNOWLEDGED_NS;
 }
 
 void order_acknowledged(struct flow *w) {
@@ -342,7 +339,7 @@ void order_push(struct flow *w, uint32_t sequence, const uint8_t *bytes, size_t 
     } else d->astray = 0;
     if (ahead < 0) {
         const size_t old = (size_t)-(int64_t)ahead < count ? (size_t)-(int64_t)ahead : count;
-        compare_old(w, sequence, bytes, old, count);
+        if (count > 1 || ahead < -1) compare_old(w, sequence, bytes, old, count); /* else a keep-alive (RFC 9293 §3.8.4) */
         if (old == count) return;
         sequence += (uint32_t)old;
         bytes += old;

@@ -47,6 +47,7 @@ struct trace {
     uint32_t stream_line_capacity;
     struct fragments *fragments;
     struct tcp *tcp;
+    struct tls_flights *tls_flights;
 
     uint64_t packets, bytes, rtp_packets, rtcp_packets, sip_packets, other_packets, mirrored_packets;
     uint64_t tunnel_packets[16]; /* by bit of enum packet_tunnel */

@@ -81,7 +81,8 @@ class Options(msgspec.Struct):
 class Region(msgspec.Struct):
     """A frame line and what follows it up to the next one: content[start:end], the match ending at `begin`.
 
-    `line` is where the frame line starts; what stands before `start` on it is the log's own prefix.
+    `line` is where the frame line starts; what stands before the match on it is the log's own prefix. `before` is the
+    beginning of the region this one takes the place of.
     """
 
     content: bytes
@@ -91,6 +92,7 @@ class Region(msgspec.Struct):
     end: int
     clock: Clock
     options: Options
+    before: bytes = b""
 
     @property
     def prefix(self) -> bytes:
@@ -108,8 +110,8 @@ class Mark(msgspec.Struct, frozen=True):
     Named groups of `pattern`, all optional: time (any stamp), source, target, peer (the other side, by direction),
     local, transport, way (a direction word), key (correlation), again (a retransmission). Unless given, the time and
     the key come from the line's prefix. `head` refines what the groups gave. `rebuild` restores a region's text before
-    messages are cut out of it; `whole` reads the region itself. `ends` marks close a region. `packets` marks hold, in
-    bytes, the packet that a `described` frame line before gave in words.
+    messages are cut out of it; `whole` reads the region itself. `ends` marks close a region. A `replaces` mark
+    gives better what the `summary` mark right before it gave of the same packet.
     """
 
     literal: bytes
@@ -120,8 +122,8 @@ class Mark(msgspec.Struct, frozen=True):
     rebuild: Callable[[Region], bytes] | None = None
     whole: Callable[[Region], Iterator[AnyFrame]] | None = None
     ends: bool = False
-    packets: bool = False
-    described: bool = False
+    summary: bool = False
+    replaces: bool = False
     weight: float = 0.9
 
 
@@ -273,21 +275,25 @@ def _regions(reading: _Reading, events: Iterator[tuple[int, int, Mark, re.Match[
     content = reading.content
     current: tuple[Mark, re.Match[bytes], int] | None = None
     begin = 0
+    before = b""
     for _, _, mark, found in events:
         if found.start() < begin:
             continue
         line = found.start() + 1 if content.startswith(b"\n", found.start()) else -1
         if line < 0:
             line = content.rfind(b"\n", begin, found.start()) + 1 or begin
-        if not (mark.packets and current is not None and current[0].described):
-            yield from _region(reading, current, begin, line)
+        if mark.replaces and current is not None and current[0].summary and current[0] is not mark:
+            before += content[current[2] : min(line, current[2] + 4096)]
+        else:
+            yield from _region(reading, current, begin, line, before)
+            before = b""
         current = (mark, found, line)
         begin = found.end()
-    yield from _region(reading, current, begin, len(content))
+    yield from _region(reading, current, begin, len(content), before)
 
 
 def _region(
-    reading: _Reading, current: tuple[Mark, re.Match[bytes], int] | None, begin: int, end: int
+    reading: _Reading, current: tuple[Mark, re.Match[bytes], int] | None, begin: int, end: int, before: bytes
 ) -> Iterator[AnyFrame]:
     content, clock, options = reading.content, reading.clock, reading.options
     limit = options.max_message_bytes
@@ -296,7 +302,7 @@ def _region(
             yield _unframed(content, piece, clock)
         return
     mark, found, line = current
-    region = Region(content, line, found, begin, end, clock, options)
+    region = Region(content, line, found, begin, end, clock, options, before)
     if mark.whole is not None:
         yield from mark.whole(region)
         return

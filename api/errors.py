@@ -1,0 +1,110 @@
+"""What goes wrong over HTTP, always as JSON: {"error": text, "code": stable code}."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, ClassVar
+
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+
+log = logging.getLogger("trunkline.api")
+
+CODES = {
+    400: "request.invalid",
+    401: "auth.required",
+    403: "auth.forbidden",
+    404: "route.not_found",
+    405: "route.method_not_allowed",
+    413: "request.too_large",
+    415: "request.media_type",
+    429: "rate.limited",
+    500: "server.error",
+    503: "service.unavailable",
+}
+
+
+class ApiError(Exception):
+    """An answer that is an error. `headers` are added to it."""
+
+    status: ClassVar[int] = 400
+    code: ClassVar[str] = "request.invalid"
+
+    def __init__(self, text: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(text)
+        self.headers = headers or {}
+
+
+class MissingParameter(ApiError):
+    """A required field is not there."""
+
+    code = "request.missing_parameter"
+
+
+class InvalidParameter(ApiError):
+    """A field is there, and is not what it must be."""
+
+    code = "request.invalid_parameter"
+
+
+class UnreadableTrace(ApiError):
+    """The trace holds nothing that can be read."""
+
+    code = "trace.unreadable"
+
+
+class TooLarge(ApiError):
+    """The trace or the upload passes its limit."""
+
+    status = 413
+    code = "request.too_large"
+
+
+class QuotaSpent(ApiError):
+    """No analysis is left today."""
+
+    status = 429
+    code = "rate.limited"
+
+
+class Busy(ApiError):
+    """More analyses wait than the server takes on, or one did not fit into memory."""
+
+    status = 503
+    code = "service.unavailable"
+
+
+def answer(status: int, text: str, code: str, headers: dict[str, str] | None = None) -> Response[dict[str, str]]:
+    """The JSON body of an error."""
+    return Response({"error": text, "code": code}, status_code=status, headers=headers, media_type="application/json")
+
+
+def on_api_error(request: Request[Any, Any, Any], error: ApiError) -> Response[dict[str, str]]:
+    """Errors raised on purpose."""
+    return answer(error.status, str(error), error.code, error.headers)
+
+
+def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, str]]:
+    """Errors of the framework: no such route, wrong method, body over the limit."""
+    status = error.status_code
+    path, method = request.scope["path"], request.scope["method"]
+    text = {
+        404: f"There is nothing at {path}",
+        405: f"{method} is not possible at {path}",
+        413: "The request body exceeds the limit of this server",
+    }.get(status, error.detail or "The request failed")
+    if status >= 500:
+        log.error("%s %s: %s", method, path, error.detail)
+    return answer(status, text, CODES.get(status, "request.failed"), dict(error.headers or {}))
+
+
+def on_any_error(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, str]]:
+    """What nobody foresaw: logged with its traceback, told without it."""
+    log.error("%s %s failed", request.scope["method"], request.scope["path"], exc_info=error)
+    return answer(500, "The server failed to answer this request", CODES[500])
+
+
+__all__ = [
+    "ApiError", "Busy", "InvalidParameter", "MissingParameter", "QuotaSpent", "TooLarge", "UnreadableTrace", "answer",
+    "on_any_error", "on_api_error", "on_http_error",
+]  # fmt: skip

@@ -1,0 +1,260 @@
+"""POST /v1/analyze: a trace in, findings out.
+
+Three ways to hand a trace over: the documented JSON, `{"trace": text, "context": {"issue", "endpoints"}}`, at most
+500 KB of text; the file itself as the body (application/octet-stream, application/vnd.tcpdump.pcap or another type of
+BINARY); or a multipart form with a file in it. Files take `issue` and `endpoints` from the query string or the form.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+from litestar import Request, Response, post
+from litestar.datastructures import UploadFile
+
+from api.errors import Busy, InvalidParameter, MissingParameter, TooLarge, UnreadableTrace
+from engine.errors import CapacityError, TraceError
+
+if TYPE_CHECKING:
+    from api.quota import Quota
+    from engine.trace.finding import Report
+
+TRACE_MAX_BYTES = 500 * 1024
+JSON_MAX_BYTES = 6 * TRACE_MAX_BYTES + 65_536  # every byte of the trace may be written as \u00XX
+ISSUE_MAX, LABEL_MAX, LABELS_MAX = 1_000, 200, 100
+WAITING_PER_THREAD = 16
+BINARY = frozenset(
+    {
+        "application/octet-stream", "application/vnd.tcpdump.pcap", "application/x-pcap", "application/pcap",
+        "application/x-pcapng", "application/gzip", "application/x-gzip", "application/zstd",
+    }
+)  # fmt: skip
+Result = TypeVar("Result")
+
+
+class Context(msgspec.Struct):
+    """What the sender says about a trace."""
+
+    issue: str = ""
+    endpoints: Sequence[str] = ()
+
+
+class Analyses:
+    """Threads that analyse, so that the loop stays free; a bounded number may wait for one."""
+
+    def __init__(self, threads: int) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="analysis")
+        self._capacity = threads * (1 + WAITING_PER_THREAD)
+        self._running = 0
+
+    async def run(self, work: Callable[[], Result]) -> Result:
+        """The work's result. Raises Busy when too many wait."""
+        if self._running >= self._capacity:
+            raise Busy("Too many analyses are waiting; retry in a moment", {"Retry-After": "1"})
+        self._running += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        finally:
+            self._running -= 1
+
+    def close(self) -> None:
+        """Lets running analyses end and drops waiting ones."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+@post("/v1/analyze", status_code=200)
+async def analyze(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Findings ranked by severity, counts, recommendations and the account's figures."""
+    kind = request.content_type[0]
+    if kind in BINARY:
+        return await _analyze_body(request)
+    if kind == "multipart/form-data":
+        return await _analyze_form(request)
+    if kind == "text/plain":
+        text = await _whole(request, TRACE_MAX_BYTES, _too_long)
+        return await _answer(request, text, _query_context(request))
+    trace, context = parse(await _whole(request, JSON_MAX_BYTES, _too_long))
+    return await _answer(request, trace, context)
+
+
+# ---- the JSON request ----
+
+
+def parse(body: bytes) -> tuple[bytes, Context]:
+    """The trace as UTF-8 and its context. Raises the error that says what is missing or wrong."""
+    if not body.strip():
+        raise MissingParameter("The request body is empty: send JSON with the field trace")
+    try:
+        told = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidParameter(f"The request body is no valid JSON: {error}") from error
+    if not isinstance(told, dict):
+        raise InvalidParameter("The request body must be a JSON object")
+    if told.get("trace") is None:
+        raise MissingParameter("trace is required")
+    if not isinstance(told["trace"], str):
+        raise InvalidParameter("trace must be a string")
+    trace = told["trace"].encode("utf-8", "surrogatepass")
+    if not trace.strip():
+        raise MissingParameter("trace is empty")
+    if len(trace) > TRACE_MAX_BYTES:
+        raise _too_long()
+    return trace, _context(told.get("context"))
+
+
+def _too_long() -> TooLarge:
+    return TooLarge(
+        f"trace exceeds the limit of 500 KB ({TRACE_MAX_BYTES:,} bytes of UTF-8); send larger traces as a file "
+        "(application/octet-stream)"
+    )
+
+
+def _context(told: Any) -> Context:
+    if told is None:
+        return Context()
+    if not isinstance(told, dict):
+        raise InvalidParameter("context must be an object")
+    issue, endpoints = told.get("issue"), told.get("endpoints")
+    if issue is not None and not isinstance(issue, str):
+        raise InvalidParameter("context.issue must be a string")
+    if endpoints is not None and not (
+        isinstance(endpoints, list) and all(isinstance(label, str) for label in endpoints)
+    ):
+        raise InvalidParameter("context.endpoints must be an array of strings")
+    return _checked(issue or "", endpoints or [])
+
+
+def _checked(issue: str, endpoints: Sequence[str]) -> Context:
+    if len(issue) > ISSUE_MAX:
+        raise InvalidParameter(f"context.issue must have at most {ISSUE_MAX:,} characters")
+    if len(endpoints) > LABELS_MAX or any(len(label) > LABEL_MAX for label in endpoints):
+        raise InvalidParameter(f"context.endpoints takes at most {LABELS_MAX} labels of {LABEL_MAX} characters")
+    return Context(issue, endpoints)
+
+
+def _query_context(request: Request[Any, Any, Any]) -> Context:
+    labels = ",".join(request.query_params.getall("endpoints", []))
+    return _checked(request.query_params.get("issue", ""), _labels(labels))
+
+
+def _labels(told: str) -> list[str]:
+    return [label.strip() for label in told.split(",") if label.strip()]
+
+
+async def _whole(request: Request[Any, Any, Any], limit: int, error: Callable[[], TooLarge]) -> bytes:
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > limit:
+            raise error()
+    return bytes(body)
+
+
+# ---- files ----
+
+
+async def _analyze_body(request: Request[Any, Any, Any]) -> Response[bytes]:
+    context = _query_context(request)
+    with tempfile.NamedTemporaryFile(prefix="trunkline-") as file:
+        loop = asyncio.get_running_loop()
+        size = 0
+        async for piece in request.stream():
+            size += len(piece)
+            await loop.run_in_executor(None, file.write, piece)
+        file.flush()
+        if not size:
+            raise MissingParameter("The request body is empty: send the trace in it")
+        return await _answer(request, file.name, context, shown="upload")
+
+
+async def _analyze_form(request: Request[Any, Any, Any]) -> Response[bytes]:
+    form = await request.form()
+    fields = [(name, value) for name, value in form.multi_items()]
+    texts = {name: value for name, value in fields if isinstance(value, str)}
+    context = _checked(texts.get("issue", ""), _labels(texts.get("endpoints", "")))
+    uploads = [value for _, value in fields if isinstance(value, UploadFile)]
+    try:
+        if not uploads:
+            if not texts.get("trace"):
+                raise MissingParameter("The form holds no file")
+            trace = texts["trace"].encode()
+            if len(trace) > TRACE_MAX_BYTES:
+                raise _too_long()
+            return await _answer(request, trace, context)
+        with tempfile.NamedTemporaryFile(prefix="trunkline-") as file:
+            await asyncio.get_running_loop().run_in_executor(None, _copy, uploads[0].file, file)
+            return await _answer(request, file.name, context, shown=uploads[0].filename or "upload")
+    finally:
+        for upload in uploads:
+            await upload.close()
+
+
+def _copy(source: IO[bytes], target: IO[bytes]) -> None:
+    source.seek(0)
+    while piece := source.read(1 << 20):
+        target.write(piece)
+    target.flush()
+
+
+# ---- the answer ----
+
+
+async def _answer(
+    request: Request[Any, Any, Any], source: bytes | str, context: Context, shown: str = "trace"
+) -> Response[bytes]:
+    quota: Quota = request.app.state.quota
+    analyses: Analyses = request.app.state.analyses
+    quota.take()
+    began = time.perf_counter()
+    try:
+        report = await analyses.run(lambda: _explain(source, context))
+    except TraceError as error:
+        raise UnreadableTrace(_renamed(str(error), source, shown)) from error
+    except (MemoryError, CapacityError) as error:
+        raise Busy("The analysis did not fit into memory; send a smaller trace or retry later") from error
+    for problem in report.summary.problems:
+        problem.file = _renamed(problem.file, source, shown)
+    return Response(msgspec.json.encode(body_of(report, quota, began)), media_type="application/json")
+
+
+def _explain(source: bytes | str, context: Context) -> Report:
+    from engine.trace import analyze as explain
+
+    result: Report = explain(source, issue=context.issue, endpoints=context.endpoints)
+    return result
+
+
+def _renamed(text: str, source: bytes | str, shown: str) -> str:
+    """Where the server keeps an upload is nobody's business: the sender's name for it stands there instead."""
+    if isinstance(source, bytes):
+        return text.replace("input: ", "trace: ", 1)
+    return text.replace(source, os.path.basename(shown)[:200])
+
+
+def body_of(report: Report, quota: Quota, began: float) -> dict[str, Any]:
+    """The documented response, and behind it the trace's own figures."""
+    return {
+        "findings": report.findings,
+        "severity_counts": report.severity_counts,
+        "recommendations": report.recommendations,
+        "meta": {
+            "analyzed_at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "elapsed_ms": round((time.perf_counter() - began) * 1000, 1),
+            "plan": quota.plan,
+            "calls_today": quota.used,
+            "calls_remaining": quota.remaining,
+            "calls_limit": quota.limit,
+        },
+        "summary": report.summary,
+    }
+
+
+__all__ = ["Analyses", "Context", "analyze", "body_of", "parse"]
