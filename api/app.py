@@ -168,7 +168,6 @@ def serve(host: str = "127.0.0.1", port: int = 8080, workers: int = 1) -> int:
         "factory": True,
         "log_level": LogLevels.warning,
         "workers_kill_timeout": WORKER_STOP_S,
-        "process_name": "trunkline",
     }
     server = Granian("api.app:create", **options)
     server.on_startup(

@@ -13,4 +13,5 @@ if [ ${#need[@]} -gt 0 ]; then
 fi
 peers=bench/data/.peers
 [ -x "$peers/bin/python" ] || python3 -m venv "$peers"
-[ -x "$peers/bin/sip-doctor" ] || "$peers/bin/python" -m pip install -q --disable-pip-version-check "sip-doctor==0.8.0"
+"$peers/bin/python" -c "import dpkt" 2>/dev/null && [ -x "$peers/bin/sip-doctor" ] ||
+    "$peers/bin/python" -m pip install -q --disable-pip-version-check "sip-doctor==0.8.0" "dpkt==1.9.8"

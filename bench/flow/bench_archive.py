@@ -23,7 +23,7 @@ from bench.peers import sip_doctor, sngrep, tshark
 from bench.peers.program import Outcome
 
 PEERS: tuple[ModuleType, ...] = (tshark, sngrep, sip_doctor)
-COMMAND = (sys.executable, "-m", "api.cli", "analyze", "--json")
+COMMAND = (sys.executable, "-m", "api", "analyze", "--format", "json", "--quiet")
 IN_PROCESS = """
 import resource, sys
 from engine.trace import analyze

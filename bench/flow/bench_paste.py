@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ PASTES, QUICK_PASTES = 500, 50
 def as_capture(text: bytes) -> bytes:
     """The same messages as a pcap, for programs that read no text."""
     records = [PCAP_HEADER]
-    for number, part in enumerate(text.split(b"\n\n2025/")):
+    for number, part in enumerate(re.split(rb"\n(?=2025/)", text.removesuffix(b"\n"))):
         head, _, message = part.partition(b"\n")
         source, _, target = head.split(b" ", 2)[2].partition(b" -> ")
         ends = [endpoint(end.decode().partition(":")[0]) for end in (source, target)]

@@ -10,7 +10,7 @@ from bench import captures
 from bench.measure import Row, agree, run_often
 from bench.peers import sip_doctor
 
-COMMAND = (sys.executable, "-m", "api.cli")
+COMMAND = (sys.executable, "-m", "api")
 
 
 def rows(quick: bool) -> Iterator[Row]:
@@ -28,7 +28,7 @@ def rows(quick: bool) -> Iterator[Row]:
         higher_is_better=False,
     )  # fmt: skip
     corpus = captures.paste()
-    analysed = run_often([*COMMAND, "analyze", "--json", corpus.path], repeats)
+    analysed = run_often([*COMMAND, "analyze", "--format", "json", "--quiet", corpus.path], repeats)
     told = json.loads(analysed.output)["summary"]["messages"]
     check, passed = agree({"messages": (told, corpus.facts["messages"])})
     yield Row(

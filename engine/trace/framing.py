@@ -19,7 +19,6 @@ METHOD = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]+")
 URI = re.compile(rb"<?[A-Za-z][A-Za-z0-9+.\-]*:\S")
 _GLUED = re.compile(rb"""[A-Z]{3,20}\Z""")
 _HEADER_NAME = re.compile(rb"[A-Za-z][A-Za-z0-9\-]*[ \t]*:[ \t]*\Z")
-_FIRST_LINE = re.compile(rb"\n(?=SIP/2\.0 [0-9]{3} |[A-Z]+ [a-z]+:\S+ SIP/2\.0\r?\n)")
 _BEGINNING = re.compile(rb"(?:SIP/2\.0 [0-9]{3} |[A-Z]+ [a-z]+:\S+ SIP/2\.0\r?\n)")
 _LENGTH = re.compile(rb"\n(?:[Cc]ontent-[Ll]ength|l)[ \t]*:[ \t]*([0-9]{1,9})[ \t]*\r?\n")
 _ANY_LENGTH = re.compile(rb"(?i)(?:content-length|l)[ \t]*:[ \t]*([0-9]{1,9})[ \t]*\Z")
@@ -36,6 +35,7 @@ _SDP_LINES = re.compile(rb"(?:[a-z]=[^\n]*(?:\n|\Z))+")
 _SDP_LINE = re.compile(rb"\s*[a-z]=")
 _SMALL_STRUCTURE = re.compile(rb"[A-Za-z0-9]+|\s+|[^A-Za-z0-9\s]")
 _THREAD = re.compile(rb"\[\d+[\d.:]*\]")
+_BETWEEN = re.compile(rb"[ \t\r\n\x0b\-=_*#~]*")
 _BLANK = b" \t\r\n\x0b"
 _SEPARATORS = b" \t\r\n\x0b-=_*#~"
 
@@ -49,6 +49,11 @@ class Piece(msgspec.Struct, gc=False):
     clean: bool
 
 
+def is_stamped(row: bytes) -> bool:
+    """Whether `row` begins as log lines do, with a date or a time."""
+    return _STAMPED.match(row) is not None
+
+
 def begins_with_message(content: bytes) -> bool:
     """Whether the first thing in `content`, blanks aside, is a start line."""
     return _BEGINNING.match(content, _first(content)) is not None
@@ -58,54 +63,48 @@ def _first(content: bytes) -> int:
     return len(content) - len(content.lstrip(_BLANK)) if content[:1] in (b"\r", b"\n", b" ", b"\t") else 0
 
 
-def pasted(content: bytes, limit: int) -> Iterator[Piece]:
-    """Messages that stand one after another in good order, from the first byte on; stops at the first that does not.
+def pasted(content: bytes, limit: int) -> Iterator[tuple[bytes, int, int]]:
+    """(text, begin, end) of messages that stand in good order from the first byte on; stops at the first that does not.
 
-    The caller goes on from the end of the last piece. Order means: start lines at line starts, known methods' shape,
-    Content-Length right, nothing but blanks and rules between messages.
+    Order means: header lines that begin with a letter, a Content-Length that leads to blanks, rules and the next start
+    line. Nothing is searched but each message's own head. The caller goes on from the last `end`.
     """
-    first = _first(content)
-    if not _BEGINNING.match(content, first):
+    begin = _first(content)
+    beginning = _BEGINNING.match
+    if not beginning(content, begin):
         return
-    newline = content.find(b"\n", first)
+    newline = content.find(b"\n", begin)
     crlf = content[newline - 1 : newline] == b"\r"
-    blank = b"\r\n\r\n" if crlf else b"\n\n"
-    starts = _FIRST_LINE.finditer(content, first)
-    begin = first
-    while begin >= 0:
-        following = next(starts, None)
-        end = following.end() if following is not None else len(content)
-        piece = _orderly(content, begin, end, blank, limit)
-        if piece is None:
+    blank, size = (b"\r\n\r\n", 4) if crlf else (b"\n\n", 2)
+    find, count, between, total = content.find, content.count, _BETWEEN.match, len(content)
+    while begin < total:
+        body = find(blank, begin, begin + limit) + size
+        if body < size or _ODD_LINE.search(content, begin, body - size):
             return
-        yield piece
-        begin = end if following is not None else -1
-
-
-def _orderly(content: bytes, begin: int, end: int, blank: bytes, limit: int) -> Piece | None:
-    body = content.find(blank, begin, end) + len(blank)
-    if body < len(blank) or end - begin > limit or _ODD_LINE.search(content, begin, body - len(blank)):
-        return None
-    found = _LENGTH.search(content, begin, body)
-    if found is None:
-        return None
-    length = int(found[1])
-    if len(blank) == 4:
+        at = find(b"\nContent-Length: ", begin, body)
+        found = _LENGTH.match(content, at) if at > 0 else _LENGTH.search(content, begin, body)
+        if found is None:
+            return
+        length = int(found[1])
         stop = body + length
-        if stop > end or content[stop:end].strip(_SEPARATORS):
-            return None
-        if content.count(b"\n", begin, body) != content.count(b"\r\n", begin, body):
-            return None
-        return Piece(content[begin:stop], begin, end, True)
-    text = content[begin:body].replace(b"\n", b"\r\n")
-    if not length:
-        if content[body:end].strip(_SEPARATORS):
-            return None
-        return Piece(text, begin, end, True)
-    raw = content[body:end].replace(b"\n", b"\r\n")
-    if len(raw) < length or raw[length:].strip(_SEPARATORS) or raw[length - 2 : length] != b"\r\n":
-        return None
-    return Piece(text + raw[:length], begin, end, True)
+        if crlf:
+            if count(b"\n", begin, body) != count(b"\r\n", begin, body):
+                return
+        elif find(b"\r", begin, body) >= 0:
+            return
+        elif length:
+            # The length counts the carriage returns that were lost.
+            stop -= content[body:stop].replace(b"\n", b"\r\n").count(b"\n", 0, length)
+            if content[stop - 1 : stop] != b"\n":
+                return
+        if stop > total or stop - begin > limit:
+            return
+        end = between(content, stop).end()  # type: ignore[union-attr]
+        if end < total and not beginning(content, end):
+            return
+        text = content[begin:stop]
+        yield text if crlf else text.replace(b"\n", b"\r\n"), begin, end
+        begin = end
 
 
 def starts(content: bytes, begin: int, end: int) -> Iterator[tuple[int, int]]:
@@ -131,7 +130,7 @@ def starts(content: bytes, begin: int, end: int) -> Iterator[tuple[int, int]]:
 def _start_on_line(content: bytes, line: int, at: int, is_status: bool) -> int:
     before = content[line:at]
     if is_status:
-        return at if not before or not _HEADER_NAME.match(before) and before[-1:] not in b"/=" else -1
+        return at if not before or (not _HEADER_NAME.match(before) and before[-1:] not in b"/=") else -1
     words = before.split()
     if len(words) < 2 or before[-1:] not in b" \t":
         return -1
@@ -220,7 +219,8 @@ def _around(
         block = without_prefix(prefix, content[start : min(third, following + 2 * limit)])
         text, _ = tidy(block, start, note, bare=False)
         return Piece(text[:limit], start, following + 1, False)
-    crlf = content[content.find(b"\n", start) - 1 :][:1] == b"\r"
+    newline = content.find(b"\n", start)
+    crlf = content[newline - 1 : newline] == b"\r"
     blank = b"\r\n\r\n" if crlf else b"\n\n"
     body = content.find(blank, start, following + 1)
     if body < 0:
@@ -233,8 +233,11 @@ def _around(
     if stop <= following or stop > end + 2:
         return None
     rest = content[stop : stop + 256].lstrip(_SEPARATORS)
-    if not fragment and stop < end and rest and not _BEGINNING.match(rest):
-        return None
+    if stop < end and rest and not _BEGINNING.match(rest):
+        if not fragment or content[body:following].strip(_BLANK):
+            return None
+        # The fragment's own first line is there, whatever became of what follows it.
+        stop = min(stop, third)
     text, used = tidy(content[start : min(stop + 2, end)], start, note, bare=True)
     return Piece(text[:limit], start, max(start + used, following + 1), True)
 

@@ -13,6 +13,7 @@ from engine.trace.stamps import SECOND, Clock, epoch_ns, fraction_ns
 
 MAX_DEPTH = 12
 MAX_FIELDS = 2000
+MAX_FAULTS = 256
 _OBJECT = re.compile(r"\n[ \t]*(?=\{)")
 _ARRAY = re.compile(r"\[\s*(?=\{)")
 _GAP = re.compile(r"[\s,\[\]\x1e]*")
@@ -58,38 +59,59 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def objects(data: bytes, options: Options) -> Iterator[tuple[int, dict[str, Any]]]:
     """(offset, object) of every object of a JSON document, an array of them, or one a line.
 
-    Reads as far as it gets: after a fault it goes on at the next line that begins an object behind it, so no byte is
-    decoded more than three times. An outer object that does not end is entered once, at its first array of objects.
+    Reads as far as it gets: after a fault it goes on at the next line that begins an object behind it. An outer object
+    that does not end is entered once, at its first array of objects. A document (not lines) is given up after
+    MAX_FAULTS.
     """
     text = data.decode("latin-1")
     decoder = json.JSONDecoder(object_pairs_hook=_pairs)
-    position = 0
+    position = faults = 0
     entered = False
-    while True:
+    while faults < MAX_FAULTS:
         gap = _GAP.match(text, position)
         position = gap.end() if gap else position
         if position >= len(text):
             return
         if text[position] == "{":
-            try:
-                value, end = decoder.raw_decode(text, position)
-            except (ValueError, RecursionError) as error:
-                fault = error.pos if isinstance(error, json.JSONDecodeError) else position + 1
-                options.note("truncated" if fault >= len(text) - 1 else "unreadable-row", position)
+            value, end = _decoded(decoder, text, position)
+            if value is not None:
+                yield position, value
+                position = end
+                continue
+            options.note("truncated" if end >= len(text) - 1 else "unreadable-row", position)
+            if end < 0:
+                position = -end
+            else:
+                faults += 1
                 array = None if entered else _ARRAY.search(text, position)
                 if array is not None:
                     entered = True
                     position = array.end()
                     continue
-                position = max(fault, position + 1)
-            else:
-                yield position, value
-                position = end
-                continue
+                position = max(end, position + 1)
         following = _OBJECT.search(text, position)
         if following is None:
             return
         position = following.end()
+
+
+def _decoded(decoder: json.JSONDecoder, text: str, position: int) -> tuple[dict[str, Any] | None, int]:
+    """(object, its end), or (None, where it is wrong), negative where the fault is within one line that was whole."""
+    newline = text.find("\n", position)
+    line_end = newline if newline >= 0 else len(text)
+    if line_end - position > 2 and text[line_end - 1] in "}\r":
+        # One a line: a fault costs no more than its line.
+        try:
+            value, end = decoder.raw_decode(text[position:line_end])
+        except (ValueError, RecursionError):
+            return None, -line_end
+        return value, position + end
+    try:
+        return decoder.raw_decode(text, position)
+    except json.JSONDecodeError as error:
+        return None, error.pos
+    except (ValueError, RecursionError):
+        return None, position + 1
 
 
 def flat(value: Any) -> dict[str, str]:

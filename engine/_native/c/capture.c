@@ -13,7 +13,7 @@
 #define MAGIC_MODIFIED 0xa1b2cd34u /* 24-byte record headers */
 #define LINK_HEP 65535
 #define YEAR_S (366u * 86400u)
-#define PREFETCH_RECORDS 8
+#define PREFETCH_RECORDS 16
 
 struct pcap_header { uint32_t seconds, fraction, captured, original; };
 
@@ -218,27 +218,35 @@ static int pcap_next(struct capture *c, const uint8_t *source, size_t count, str
     struct pcap_header h;
     for (;;) {
         const uint64_t at = c->position, left = count - at;
-        if (TL_UNLIKELY(left < c->record_header)) return pcap_recover(c, source, count, 0, problems), STATUS_END;
+        if (TL_UNLIKELY(left < c->record_header)) {
+            pcap_recover(c, source, count, 0, problems);
+            return STATUS_END;
+        }
         pcap_header(c, source + at, &h);
         const uint32_t size = c->record_header + h.captured;
         if (TL_UNLIKELY((h.seconds | h.captured) == 0 && (h.fraction | h.original) == 0)) {
             if (!pcap_recover(c, source, count, 0, problems)) return STATUS_END;
             continue;
         }
-        if (TL_UNLIKELY(h.captured == 0 || h.captured > h.original) && pcap_joined(c, source, count)) continue;
+        const int empty = h.captured == 0 || h.captured > h.original;
+        if (TL_UNLIKELY(empty) && pcap_joined(c, source, count)) continue;
         if (TL_LIKELY(h.captured <= pcap_limit(c) && size <= left)) {
             if (TL_UNLIKELY(pcap_odd(c, &h)) && pcap_swallows(c, source, count, size, problems)) continue;
             c->position = at + size;
-            __builtin_prefetch(source + (at + (uint64_t)size * PREFETCH_RECORDS < count
-                                             ? at + (uint64_t)size * PREFETCH_RECORDS : at));
+            /* Records are much alike in size: a guess at where later headers lie, two cache lines of them. */
+            const uint64_t ahead = at + (uint64_t)size * PREFETCH_RECORDS;
+            if (TL_LIKELY(ahead + 64 < count)) {
+                __builtin_prefetch(source + ahead);
+                __builtin_prefetch(source + ahead + 62);
+            }
             record->bytes = source + at + c->record_header;
             record->offset = at;
             break;
         }
         if (!pcap_recover(c, source, count, h.captured <= pcap_limit(c), problems)) return STATUS_END;
     }
-    const uint32_t nanoseconds_per_tick = c->interfaces[0].ticks_per_second == NANOSECONDS ? 1 : 1000;
-    record->time_ns = (int64_t)h.seconds * NANOSECONDS + (int64_t)((uint64_t)h.fraction * nanoseconds_per_tick);
+    const uint64_t tick_ns = c->interfaces[0].ticks_per_second == NANOSECONDS ? 1 : 1000;
+    record->time_ns = (int64_t)h.seconds * NANOSECONDS + (int64_t)(h.fraction * tick_ns);
     record->captured = h.captured;
     record->original = h.original < h.captured ? h.captured : h.original;
     record->link_type = c->interfaces[0].link_type;

@@ -37,10 +37,11 @@ static int known_type(uint32_t type) {
 static uint64_t block_following(const uint8_t *source, size_t count, uint64_t at, int *big) {
     if (count - at < 12) return 0;
     uint8_t order = (uint8_t)*big;
-    if (load_le32(source + at) == BLOCK_SECTION && (count - at < 28 || !section_order(source + at + 8, &order)))
-        return 0;
+    const int section = load_le32(source + at) == BLOCK_SECTION;
+    if (section && (count - at < 28 || !section_order(source + at + 8, &order))) return 0;
     const uint32_t length = load_u32(source + at + 4, order);
-    if (!known_type(load_u32(source + at, order)) || length < 12 || length & 3 || length > count - at) return 0;
+    if (!known_type(load_u32(source + at, order))) return 0;
+    if (length < 12 || length & 3 || length > count - at) return 0;
     if (load_u32(source + at + length - 4, order) != length) return 0;
     *big = order;
     return at + length;
@@ -126,7 +127,8 @@ static void take_statistics(struct capture *c, const struct block *b, struct pro
     if (row >= c->interface_count || row >= CAPTURE_INTERFACES) return;
     uint64_t drops = 0;
     while (option_next(c, b, &at, &code, &value, &length, problems)) {
-        if ((code == 5 || code == 7) && length == 8) drops += load_u64(value, c->swapped); /* ifdrop, osdrop */
+        const int dropped = code == 5 || code == 7; /* isb_ifdrop, isb_osdrop */
+        if (dropped && length == 8) drops += load_u64(value, c->swapped);
         else if (code == 1) c->comment_count++;
     }
     c->interfaces[row].drops = drops; /* counters since the start: the last block holds the sum */
@@ -228,12 +230,14 @@ static int take_packet(struct capture *c, const struct block *b, struct capture_
 
 /* ---- the walk ---- */
 
-/* Lengths that make no sense at `at`: goes on at the next chain of blocks. */
-static void block_recover(struct capture *c, const uint8_t *source, size_t count, int overrun,
+/* Lengths that make no sense: goes on at the next chain of blocks. Returns 0, no block. */
+static int block_recover(struct capture *c, const uint8_t *source, size_t count, int overrun,
                           struct problems *problems) {
     const uint64_t at = c->position;
     c->position = block_search(source, count, at + 1, c->swapped);
-    problem_note(problems, overrun && c->position == count ? PROBLEM_RECORD_TRUNCATED : PROBLEM_BLOCK_LENGTH, at);
+    const int cut = overrun && c->position == count;
+    problem_note(problems, cut ? PROBLEM_RECORD_TRUNCATED : PROBLEM_BLOCK_LENGTH, at);
+    return 0;
 }
 
 /* Reads the block at the position and steps behind it. Returns 1 with `b`, 0 when it was damaged. */
@@ -249,14 +253,14 @@ static int block_read(struct capture *c, const uint8_t *source, size_t count, st
     }
     const int section = load_le32(source + at) == BLOCK_SECTION;
     uint8_t big = c->swapped;
-    if (section && !section_order(source + at + 8, &big)) return block_recover(c, source, count, 0, problems), 0;
+    if (section && !section_order(source + at + 8, &big)) return block_recover(c, source, count, 0, problems);
     const uint32_t length = load_u32(source + at + 4, big);
     if (length < (section ? 28u : 12u) || length & 3 || length > left)
-        return block_recover(c, source, count, length > left, problems), 0;
+        return block_recover(c, source, count, length > left, problems);
     if (TL_UNLIKELY(load_u32(source + at + length - 4, big) != length)) {
         int order = big;
         if (at + length != count && !block_following(source, count, at + length, &order))
-            return block_recover(c, source, count, 0, problems), 0;
+            return block_recover(c, source, count, 0, problems);
         problem_note(problems, PROBLEM_BLOCK_LENGTH, at); /* the leading length leads to a block: believed */
     }
     c->swapped = big;

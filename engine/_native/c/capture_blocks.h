@@ -4,7 +4,7 @@
 
 #include "packet.h"
 
-#define RECORD_LIMIT 262144u  /* bytes of a packet; larger lengths are damage unless the file announces them */
+#define RECORD_LIMIT 262144u  /* bytes of a packet; a larger length is damage unless the file announces it */
 #define BLOCK_LIMIT (16u << 20)
 #define NANOSECONDS 1000000000u
 #define CHAIN_LENGTH 8        /* records that must follow one another before a place is believed */

@@ -1,5 +1,6 @@
-/* IP reassembly (RFC 791 §3.2, RFC 8200 §4.5) in lent memory: a fixed number of datagrams, the oldest gives way.
-   The first copy of every byte wins, so later fragments cannot rewrite what was seen (RFC 5722 would discard). */
+/* IP reassembly (RFC 791 §3.2, RFC 8200 §4.5) in lent memory: a fixed number of datagrams, the oldest
+   gives way. The first copy of every byte wins, so later fragments cannot rewrite what was seen (RFC 5722
+   would discard). */
 #include "layers.h"
 
 #define DATAGRAM_BYTES 65536u
@@ -75,7 +76,8 @@ static uint64_t mixed(uint64_t h, uint64_t value) {
     return h ^ h >> 32;
 }
 
-/* RFC 791 identifies a datagram by its protocol too, RFC 8200 §4.5 does not: there the first fragment's counts. */
+/* RFC 791 identifies a datagram by its protocol too, RFC 8200 §4.5 does not: there the first fragment's
+   counts. */
 static uint8_t key_protocol(const struct packet *p) { return p->source.family == 4 ? p->protocol : 0; }
 
 static uint64_t key_hash(const struct fragments *f, const struct packet *p) {
@@ -155,7 +157,9 @@ static void expire(struct fragments *f, int64_t now_ns, struct problems *problem
 
 /* ---- filling ---- */
 
-static int unit_seen(const struct datagram *d, uint32_t unit) { return (int)(d->seen[unit >> 6] >> (unit & 63) & 1); }
+static int unit_seen(const struct datagram *d, uint32_t unit) {
+    return (int)(d->seen[unit >> 6] >> (unit & 63) & 1);
+}
 
 /* Copies the units that are new; the last unit of a datagram may be short. */
 static void store(struct datagram *d, uint32_t offset, const uint8_t *bytes, uint32_t length,
@@ -221,7 +225,8 @@ static int give(const struct datagram *d, uint32_t length, const struct packet *
     return link_decode_transport(whole->protocol, d->bytes, length, whole, problems) == 0;
 }
 
-int fragments_push(struct fragments *f, const struct packet *p, struct packet *whole, struct problems *problems) {
+int fragments_push(struct fragments *f, const struct packet *p, struct packet *whole,
+                   struct problems *problems) {
     expire(f, p->time_ns, problems);
     if (!fragment_valid(p)) {
         problem_note(problems, PROBLEM_NETWORK_HEADER, p->file_offset);
@@ -230,8 +235,7 @@ int fragments_push(struct fragments *f, const struct packet *p, struct packet *w
     struct datagram *d = find(f, p, problems);
     if (!accept(d, p, problems)) return 0;
     if (!d->total || !d->has_first || d->units_seen * 8 < d->total) return 0;
-    /* All units below `total` are there only when none above it is: a fragment beyond the end was refused, but one
-       that came before the end was known may lie there. */
+    /* The count alone does not prove it: a fragment that came before the end was known may lie beyond it. */
     const uint32_t units = (d->total + 7) / 8;
     for (uint32_t unit = 0; unit < units; unit += 64) {
         const uint64_t want = units - unit >= 64 ? UINT64_MAX : (1ull << (units - unit)) - 1;

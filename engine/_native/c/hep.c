@@ -9,8 +9,8 @@
 enum hep_chunk {
     HEP_FAMILY = 0x01, HEP_PROTOCOL = 0x02, HEP_V4_SOURCE = 0x03, HEP_V4_TARGET = 0x04, HEP_V6_SOURCE = 0x05,
     HEP_V6_TARGET = 0x06, HEP_SOURCE_PORT = 0x07, HEP_TARGET_PORT = 0x08, HEP_SECONDS = 0x09,
-    HEP_MICROSECONDS = 0x0a, HEP_KIND = 0x0b, HEP_PAYLOAD = 0x0f, HEP_COMPRESSED = 0x10, HEP_CORRELATION = 0x11,
-    HEP_VLAN = 0x12, HEP_TCP_FLAGS = 0x17, HEP_TOS = 0x18
+    HEP_MICROSECONDS = 0x0a, HEP_KIND = 0x0b, HEP_PAYLOAD = 0x0f, HEP_COMPRESSED = 0x10,
+    HEP_CORRELATION = 0x11, HEP_VLAN = 0x12, HEP_TCP_FLAGS = 0x17, HEP_TOS = 0x18
 };
 
 static void set_address(struct address *a, const uint8_t *octets, uint8_t family) {
@@ -87,7 +87,8 @@ static int read_chunks(const uint8_t *source, size_t total, struct hep_fields *f
     return 0;
 }
 
-static void fill(struct packet *p, const struct hep_fields *f, const uint8_t *source, struct problems *problems) {
+static void fill(struct packet *p, const struct hep_fields *f, const uint8_t *source,
+                 struct problems *problems) {
     /* The addresses decide; the family number only where both kinds are there (some agents send their
        system's own number for IPv6). */
     const int has_v4 = f->v4[0] || f->v4[1], has_v6 = f->v6[0] || f->v6[1];
@@ -139,8 +140,9 @@ int64_t hep_time(const uint8_t *source, size_t count, int64_t fallback) {
     for (int chunks = 0; chunks < HEP_CHUNKS && count >= 6 && at + 10 <= count; chunks++) {
         const uint16_t length = load_be16(source + at + 4);
         if (length < 6) break;
-        if (length == 10 && load_be32(source + at) == HEP_SECONDS) seconds = load_be32(source + at + 6);
-        if (length == 10 && load_be32(source + at) == HEP_MICROSECONDS) microseconds = load_be32(source + at + 6);
+        const uint32_t chunk = length == 10 ? load_be32(source + at) : 0; /* vendor 0 and the type */
+        if (chunk == HEP_SECONDS) seconds = load_be32(source + at + 6);
+        if (chunk == HEP_MICROSECONDS) microseconds = load_be32(source + at + 6);
         if (seconds && microseconds) break;
         at += length;
     }
@@ -158,7 +160,7 @@ static int text_begins(const uint8_t *p, size_t count) {
     return 1;
 }
 
-/* The time block of version 2. Writers send it in their own byte order, some of them padded to twelve bytes. */
+/* The time block of version 2. Writers send it in their own byte order, some padded to twelve bytes. */
 static size_t time_block(const uint8_t *block, size_t count, struct packet *p) {
     uint32_t seconds = load_le32(block), microseconds = load_le32(block + 4);
     if (seconds < SECONDS_2000 || seconds > SECONDS_2100 || microseconds >= 1000000) {
@@ -168,15 +170,18 @@ static size_t time_block(const uint8_t *block, size_t count, struct packet *p) {
             microseconds = load_be32(block + 4);
         }
     }
-    if (seconds) p->time_ns = (int64_t)seconds * 1000000000 + (microseconds < 1000000 ? microseconds : 0) * 1000ll;
-    return count >= 12 && !text_begins(block + 10, count - 10) && text_begins(block + 12, count - 12) ? 12 : 10;
+    if (microseconds >= 1000000) microseconds = 0;
+    if (seconds) p->time_ns = (int64_t)seconds * 1000000000 + microseconds * 1000ll;
+    if (count < 12 || text_begins(block + 10, count - 10)) return 10;
+    return text_begins(block + 12, count - 12) ? 12 : 10;
 }
 
-static ptrdiff_t decode_old(const uint8_t *source, size_t count, struct packet *p, struct problems *problems) {
+static ptrdiff_t decode_old(const uint8_t *source, size_t count, struct packet *p,
+                            struct problems *problems) {
     if (count < 8) return STATUS_INCOMPLETE;
     const int v4 = source[2] == 2;
     size_t at = v4 ? 16 : 40;
-    /* The length byte counts neither the time block nor, with some writers, itself rightly: 16 or 40 it is. */
+    /* The length byte does not count the time block. */
     if (source[1] != at || (!v4 && source[2] != 10 && source[2] != 28 && source[2] != 30)) {
         problem_note(problems, PROBLEM_HEP_CHUNK, p->file_offset);
         return STATUS_MALFORMED;

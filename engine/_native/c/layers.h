@@ -9,7 +9,8 @@
 #define LAYER_DEPTH 12        /* tags, label stacks and tunnels one packet may nest */
 #define LAYER_EXTENSIONS 32   /* IPv6 extension headers one packet may chain */
 
-enum layer_kind { LAYER_ETHERNET, LAYER_ETHERTYPE, LAYER_IP, LAYER_PPP, LAYER_TRANSPORT, LAYER_MPLS, LAYER_HEP };
+enum layer_kind { LAYER_ETHERNET, LAYER_ETHERTYPE, LAYER_IP, LAYER_PPP, LAYER_TRANSPORT, LAYER_MPLS,
+                  LAYER_HEP };
 
 struct layer {
     const uint8_t *at;
@@ -50,8 +51,8 @@ int layer_finish(struct layer *l);
 /* Takes layers off until the transport payload is reached. */
 int layer_walk(struct layer *l);
 
-/* Mixes an id that is the same in both directions (VLAN, VNI, VSID, PPPoE session) into the packet's tag. Labels,
-   TEIDs and L2TP sessions differ by direction and would part the two halves of a dialog. */
+/* Mixes an id that is the same in both directions (VLAN, VNI, VSID, PPPoE session) into the packet's tag.
+   Labels, TEIDs and L2TP sessions differ by direction and would part the two halves of a dialog. */
 TL_INLINE void layer_tag(struct layer *l, unsigned tunnel, uint32_t id) {
     uint64_t tag = l->packet->flow_tag ^ ((uint64_t)tunnel << 32 | id);
     tag *= 0x9e3779b97f4a7c15ull;

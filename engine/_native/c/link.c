@@ -1,4 +1,4 @@
-/* A captured frame down to its transport payload: links, IP and transport headers (tunnels: link_tunnels.c). */
+/* A captured frame down to its transport payload: links, IP, transport (tunnels: link_tunnels.c). */
 #include "layers.h"
 
 #define LINK_HEP 65535
@@ -410,14 +410,15 @@ TL_INLINE void packet_clear(struct packet *p) {
     memset((uint8_t *)p + 64, 0, 64);
 }
 
-/* Plain Ethernet, IPv4 without options or fragments, whole UDP: nearly every packet. Returns 1 when it was one. */
+/* Plain Ethernet, IPv4 without options or fragments, whole UDP: nearly every packet. Returns 1 for one. */
 TL_INLINE int decode_plain(const struct capture_record *r, struct packet *p) {
     const uint8_t *b = r->bytes;
     if (r->link_type != 1 || r->captured < 46) return 0;
     if ((b[12] ^ 0x08) | b[13] | (b[14] ^ 0x45) | (b[23] ^ IP_UDP)) return 0;
     const uint32_t total = load_be16(b + 16), length = load_be16(b + 38);
     const uint16_t source_port = load_be16(b + 34), target_port = load_be16(b + 36);
-    if ((load_be16(b + 20) & 0x3fff) || total + 14 > r->captured || length < 8 || length + 20 > total) return 0;
+    if ((load_be16(b + 20) & 0x3fff) || total + 14 > r->captured) return 0;
+    if (length < 8 || length + 20 > total) return 0;
     const uint32_t magic = load_be32(b + 42);
     if ((tunnel_port[PORT_PLACE(source_port)] | tunnel_port[PORT_PLACE(target_port)]) ||
         magic == 0x48455033u || magic == 0x45455031u) return 0;

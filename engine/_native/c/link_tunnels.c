@@ -1,5 +1,5 @@
-/* Tunnels: GRE and ERSPAN, MPLS, PPP, NSH, and what runs over UDP. A UDP tunnel is believed only when its header
-   reads as one, because media and SIP may use any of these ports. */
+/* Tunnels: GRE and ERSPAN, MPLS, PPP, NSH, and what runs over UDP. A UDP tunnel is believed only when its
+   header reads as one, because media and SIP may use any of these ports. */
 #include "layers.h"
 
 #define ETHERTYPE_IPV4 0x0800
@@ -45,7 +45,8 @@ static int frame_type_known(const struct layer *l, size_t skip) {
 }
 
 static int ipv4_believable(const struct layer *l) {
-    return l->left >= 20 && (l->at[0] & 15) >= 5 && load_be16(l->at + 2) >= 20 && load_be16(l->at + 2) <= l->wire;
+    if (l->left < 20 || (l->at[0] & 15) < 5) return 0;
+    return load_be16(l->at + 2) >= 20 && load_be16(l->at + 2) <= l->wire;
 }
 
 /* The label stack does not say what it carries: the first nibble does (RFC 4385 §3, RFC 4928), unless a frame
@@ -102,7 +103,7 @@ int layer_gre(struct layer *l) {
     const size_t size = before_key + (keyed ? 4u : 0u) + (sequenced ? 4u : 0u) +
                         (version == 1 && (flags & 0x80) ? 4u : 0u);
     if (l->left < size) return layer_short(l, size, PROBLEM_NETWORK_HEADER);
-    if (protocol == 0x6558 && keyed) layer_tag(l, TUNNEL_GRE, load_be32(l->at + before_key) >> 8); /* NVGRE VSID */
+    if (protocol == 0x6558 && keyed) layer_tag(l, TUNNEL_GRE, load_be32(l->at + before_key) >> 8); /* VSID */
     layer_skip(l, size);
     if (protocol == 0x88be || protocol == 0x22eb) return erspan(l, protocol, sequenced);
     if (version == 1 && l->left == 0) return STATUS_UNSUPPORTED; /* an acknowledgement alone */
@@ -162,8 +163,9 @@ static int geneve(struct layer *l) {
     return layer_next(l, LAYER_ETHERTYPE, protocol);
 }
 
-/* GTP-U (3GPP TS 29.281 §5): G-PDUs carry a user's IP packet. Any of the flags E, S, PN adds the same four bytes;
-   with E a chain of extension headers follows, each with its length in words and the next one's type last. */
+/* GTP-U (3GPP TS 29.281 §5): G-PDUs carry a user's IP packet. Any of the flags E, S, PN adds the same four
+   bytes; with E a chain of extension headers follows, each with its length in words and the next one's
+   type last. */
 static int gtp(struct layer *l) {
     const uint8_t *h = l->at;
     if (l->left < 8 || (h[0] & 0xf0) != 0x30 || h[1] != 255) return 0;
@@ -194,7 +196,7 @@ static int gtp(struct layer *l) {
 /* TZSP: four bytes, then tags up to the end tag (1); padding (0) has no length. */
 static int tzsp(struct layer *l) {
     const uint8_t *h = l->at;
-    if (l->left < 5 || h[0] != 1 || h[1] > 1 || load_be16(h + 2) != 1) return 0; /* received packets, Ethernet */
+    if (l->left < 5 || h[0] != 1 || h[1] > 1 || load_be16(h + 2) != 1) return 0; /* Ethernet packets only */
     size_t at = 4;
     while (at < l->left && h[at] != 1) at += h[at] == 0 ? 1 : at + 1 < l->left ? 2u + h[at + 1] : 2u;
     if (at >= l->left) return 0;

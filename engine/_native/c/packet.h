@@ -124,8 +124,11 @@ int capture_open(struct capture *capture, const uint8_t *source, size_t count);
 /* Next packet record; 0, or STATUS_END. Broken records are noted in `problems` and stepped over. */
 int capture_next(struct capture *capture, const uint8_t *source, size_t count,
                  struct capture_record *record, struct problems *problems);
-/* Largest record boundary found at or behind `from` (at least 8 plausible chained records, or the end), for splitting one
-   file over workers. `capture` is opened on the same file. Returns an offset <= count. */
+/* First record boundary found at or behind `from` (at least 8 plausible chained records, or the end), for
+   splitting one file over workers. `capture` is opened on the same file. Returns an offset <= count. A worker
+   reads until its position reaches the next part's boundary; were it to land behind, that boundary was none
+   and the next part starts at the position. A pcapng part needs a copy of a `capture` that has read the
+   section's interfaces, that is, the first record. */
 uint64_t capture_boundary(const struct capture *capture, const uint8_t *source, size_t count, uint64_t from);
 
 /* Decapsulates a record to its transport. Returns 0, or STATUS_UNSUPPORTED (ARP and the like, no problem),
@@ -142,9 +145,9 @@ struct fragments *fragments_init(void *memory, size_t size, uint32_t datagrams);
    until the next call), 0 when more is needed. */
 int fragments_push(struct fragments *f, const struct packet *fragment, struct packet *whole,
                    struct problems *problems);
-/* Gives out what there is of a datagram opened before `before_ns` whose fragments never all came (a capture filter
-   by port keeps only first fragments): 1 with the leading bytes in `whole` and PACKET_SNAPPED set, valid until the
-   next call; 0 when there is none. Counts each it closes. Call until 0, before fragments_finish. */
+/* Gives out what there is of a datagram opened before `before_ns` whose fragments never all came (a capture
+   filter by port keeps only first fragments): 1 with the leading bytes in `whole` and PACKET_SNAPPED set,
+   valid until the next call; 0 when there is none. Counts each it closes. Call before fragments_finish. */
 int fragments_drain(struct fragments *f, int64_t before_ns, struct packet *whole, struct problems *problems);
 void fragments_finish(struct fragments *f, struct problems *problems);
 

@@ -94,7 +94,7 @@ struct rtp_stream {
     struct rtp_count steps[RTP_STEPS];
     uint32_t size_counts[RTP_SIZES];
     uint16_t sizes[RTP_SIZES];
-    uint32_t size_other, step_other;
+    uint32_t step_other;
     struct rtp_payload payloads[RTP_PAYLOADS]; /* seen ones in order, described ones, and the last for all others */
     uint8_t payload_seen, payload_used;
     uint16_t stray_next;           /* RFC 3550 A.1 bad_seq */
@@ -121,7 +121,7 @@ struct rtp_stream {
     float worst_loss_percent, worst_burst_ratio;
     /* telephone-event (RFC 4733 §2.5) */
     uint64_t digits[2];            /* digit k in nibble k: 0-9, 10 '*', 11 '#', 12-15 A-D */
-    uint32_t event_timestamp, events, event_packets;
+    uint32_t event_timestamp, first_event_timestamp, events, event_packets;
     float event_ms_per_tick;
     uint16_t event_flaws, event_no_end, event_few_ends, event_shrinking, event_zero, event_short, event_split;
     uint16_t event_duration; uint8_t event_code, event_ends, event_marks, event_payload_type, digit_count, spare;

@@ -126,14 +126,9 @@ void payload_size(struct rtp_stream *s, uint32_t size) {
             s->size_index = (uint8_t)k;
             return;
         }
-    if (s->size_count == RTP_SIZES) { /* the rarest makes way for the extremes only: min and max stay exact */
-        s->size_other++;
-        if (size < s->size_min) s->size_min = (uint16_t)size;
-        if (size > s->size_max) s->size_max = (uint16_t)size;
-        return;
-    }
     if (!s->size_count || size < s->size_min) s->size_min = (uint16_t)size;
     if (!s->size_count || size > s->size_max) s->size_max = (uint16_t)size;
+    if (s->size_count == RTP_SIZES) return; /* no place: only the extremes are kept */
     s->size_index = s->size_count++;
     s->sizes[s->size_index] = (uint16_t)size;
     s->size_counts[s->size_index] = 1;
@@ -157,10 +152,10 @@ void payload_close_event(struct rtp_stream *s) {
     if (flawed) count16(&s->event_flaws);
 }
 
-static void open_event(struct rtp_stream *s, uint8_t event) {
+static void open_event(struct rtp_stream *s, uint8_t event, uint32_t timestamp) {
     payload_close_event(s);
     s->state |= RTP_EVENT_OPEN;
-    s->events++;
+    if (s->events++ == 0) s->first_event_timestamp = timestamp;
     s->event_code = event;
     s->event_ends = 0;
     s->event_marks = 0;
@@ -178,7 +173,7 @@ void payload_event(struct rtp_stream *s, const struct rtp_header *h, const uint8
     if (!open || h->timestamp != s->event_timestamp || event != s->event_code) {
         const int unended = open && event == s->event_code && !h->marker && s->event_ends == 0;
         if (!unended) {
-            open_event(s, event);
+            open_event(s, event, h->timestamp);
         } else if (h->timestamp - s->event_timestamp != s->event_duration || s->event_duration < 0xF000) {
             s->event_marks |= EVENT_SPLIT_UP;
         } /* else a segment of a long event (RFC 4733 §2.5.1.3) */

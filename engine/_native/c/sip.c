@@ -200,7 +200,7 @@ static void forms_note(struct sip_walk *w) {
         return;
     }
     for (uint32_t row = 0; row < m->header_count; row++)
-        if (w->headers[row].name_length > 1 && sip_entries[w->headers[row].id].compact) m->flags |= SIP_LONG;
+        if (w->headers[row].name_length > 1 && sip_has_bit(sip_compact_headers, w->headers[row].id)) m->flags |= SIP_LONG;
 }
 
 static ptrdiff_t frame(struct sip_walk *w, int framing) {

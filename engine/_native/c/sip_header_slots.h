@@ -3,185 +3,515 @@
 #define TRUNKLINE_SIP_HEADER_SLOTS_H
 
 #define SIP_SLOT_BITS 11
-#define SIP_SLOT_FACTOR 0xf9fd1aca9e74cf3fu
-#define SIP_SLOT_LENGTH 0x9e3779b97f4a7c15u
+#define SIP_SLOT_FACTOR 0xc789fdcdc36f32a3u
 
 #define SIP_SLOT_ROWS \
-    [2] = SIP_HEADER_TIMESTAMP, \
-    [8] = SIP_HEADER_RTP_TXSTAT, \
-    [16] = SIP_HEADER_SUPPORTED, \
-    [17] = SIP_HEADER_SECURITY_CLIENT, \
-    [22] = SIP_HEADER_ADDITIONAL_IDENTITY, \
-    [24] = SIP_HEADER_IN_REPLY_TO, \
-    [30] = SIP_HEADER_P_DCS_TRACE_PARTY_ID, \
-    [34] = SIP_HEADER_P_SERVED_USER, \
-    [38] = SIP_HEADER_GEOLOCATION, \
-    [46] = SIP_HEADER_SESSION_EXPIRES, \
-    [92] = SIP_HEADER_RTP_RXSTAT, \
-    [96] = SIP_HEADER_ALLOW_EVENTS, \
-    [104] = SIP_HEADER_P_PREFERRED_SERVICE, \
-    [125] = SIP_HEADER_REASON, \
-    [143] = SIP_HEADER_REFER_TO, \
-    [146] = SIP_HEADER_POLICY_ID, \
-    [158] = SIP_HEADER_RESPONSE_SOURCE, \
-    [162] = SIP_HEADER_CONTENT_ENCODING, \
-    [206] = SIP_HEADER_TO, \
-    [210] = SIP_HEADER_P_DCS_BILLING_INFO, \
-    [213] = SIP_HEADER_AUTHENTICATION_INFO, \
-    [241] = SIP_HEADER_DIVERSION, \
-    [277] = SIP_HEADER_REFER_TO, \
-    [282] = SIP_HEADER_WWW_AUTHENTICATE, \
-    [285] = SIP_HEADER_PRIORITY, \
-    [313] = SIP_HEADER_POLICY_CONTACT, \
-    [315] = SIP_HEADER_GLOBAL_SESSION_ID, \
-    [317] = SIP_HEADER_SUPPORTED, \
-    [344] = SIP_HEADER_SIP_IF_MATCH, \
-    [354] = SIP_HEADER_X_SIPTRACE_TOIP, \
-    [376] = SIP_HEADER_UNSUPPORTED, \
-    [378] = SIP_HEADER_CONTENT_ENCODING, \
-    [408] = SIP_HEADER_CALL_ID, \
-    [447] = SIP_HEADER_ORGANIZATION, \
-    [448] = SIP_HEADER_P_CALLED_PARTY_ID, \
-    [458] = SIP_HEADER_EVENT, \
-    [460] = SIP_HEADER_WARNING, \
-    [462] = SIP_HEADER_PRIVACY, \
-    [468] = SIP_HEADER_PATH, \
-    [478] = SIP_HEADER_USER_TO_USER, \
-    [514] = SIP_HEADER_PROXY_AUTHORIZATION, \
-    [537] = SIP_HEADER_IDENTITY, \
-    [541] = SIP_HEADER_DC_INFO, \
-    [544] = SIP_HEADER_FLOW_TIMER, \
-    [545] = SIP_HEADER_P_DCS_REDIRECT, \
-    [559] = SIP_HEADER_REFERRED_BY, \
-    [564] = SIP_HEADER_P_EARLY_MEDIA, \
-    [573] = SIP_HEADER_X_CALL_ID, \
-    [576] = SIP_HEADER_RESOURCE_SHARE, \
-    [591] = SIP_HEADER_CSEQ, \
-    [602] = SIP_HEADER_MAX_BREADTH, \
-    [606] = SIP_HEADER_P_USER_DATABASE, \
-    [613] = SIP_HEADER_GEOLOCATION_ERROR, \
-    [632] = SIP_HEADER_ACCEPT_LANGUAGE, \
-    [634] = SIP_HEADER_VIA, \
-    [638] = SIP_HEADER_CONTENT_LENGTH, \
-    [660] = SIP_HEADER_P_ACCESS_NETWORK_INFO, \
-    [669] = SIP_HEADER_P_DCS_LAES, \
-    [695] = SIP_HEADER_IDENTITY, \
-    [698] = SIP_HEADER_REFER_SUB, \
-    [718] = SIP_HEADER_VIA, \
-    [719] = SIP_HEADER_ACCEPT_ENCODING, \
-    [721] = SIP_HEADER_X_ASTERISK_HANGUPCAUSE, \
-    [725] = SIP_HEADER_X_GENESYS_CALLUUID, \
-    [736] = SIP_HEADER_SERVER, \
-    [738] = SIP_HEADER_PROXY_REQUIRE, \
-    [755] = SIP_HEADER_PROXY_AUTHENTICATE, \
-    [770] = SIP_HEADER_RECV_INFO, \
-    [773] = SIP_HEADER_SUPPRESS_IF_MATCH, \
-    [793] = SIP_HEADER_REPLACES, \
-    [799] = SIP_HEADER_X_SIPTRACE_FROMIP, \
-    [800] = SIP_HEADER_P_ASSERTED_SERVICE, \
-    [819] = SIP_HEADER_CALL_ID, \
-    [831] = SIP_HEADER_INFO_PACKAGE, \
-    [833] = SIP_HEADER_X_RTP_STAT, \
-    [857] = SIP_HEADER_MAX_FORWARDS, \
-    [867] = SIP_HEADER_FEATURE_CAPS, \
-    [877] = SIP_HEADER_REASON_PHRASE, \
-    [899] = SIP_HEADER_SUBJECT, \
-    [902] = SIP_HEADER_ROUTE, \
-    [908] = SIP_HEADER_REPLY_TO, \
-    [910] = SIP_HEADER_PRIORITY_SHARE, \
-    [921] = SIP_HEADER_REQUEST_DISPOSITION, \
-    [934] = SIP_HEADER_P_CHARGE_INFO, \
-    [943] = SIP_HEADER_REMOTE_PARTY_ID, \
-    [948] = SIP_HEADER_HISTORY_INFO, \
-    [952] = SIP_HEADER_ORIGINATION_ID, \
-    [963] = SIP_HEADER_P_CHARGING_FUNCTION_ADDRESSES, \
-    [985] = SIP_HEADER_AV_GLOBAL_SESSION_ID, \
-    [998] = SIP_HEADER_RESPONSE_KEY, \
-    [1000] = SIP_HEADER_FROM, \
-    [1003] = SIP_HEADER_DATE, \
-    [1009] = SIP_HEADER_REFER_EVENTS_AT, \
-    [1017] = SIP_HEADER_P_DCS_OSPS, \
-    [1043] = SIP_HEADER_ALLOW_EVENTS, \
-    [1090] = SIP_HEADER_SUBSCRIPTION_STATE, \
-    [1098] = SIP_HEADER_CALL_INFO, \
-    [1106] = SIP_HEADER_SESSION_ID, \
-    [1128] = SIP_HEADER_X_SIPTRACE_METHOD, \
-    [1157] = SIP_HEADER_P_REFUSED_URI_LIST, \
-    [1181] = SIP_HEADER_CONTENT_TYPE, \
-    [1190] = SIP_HEADER_P_ASSOCIATED_URI, \
-    [1203] = SIP_HEADER_P_PREFERRED_IDENTITY, \
-    [1205] = SIP_HEADER_TRIGGER_CONSENT, \
-    [1210] = SIP_HEADER_RECORD_ROUTE, \
-    [1217] = SIP_HEADER_CONTENT_LANGUAGE, \
-    [1221] = SIP_HEADER_P_HINT, \
-    [1232] = SIP_HEADER_AUTHORIZATION, \
-    [1241] = SIP_HEADER_SECURITY_VERIFY, \
-    [1246] = SIP_HEADER_EXPIRES, \
-    [1247] = SIP_HEADER_ACCEPT_CONTACT, \
-    [1254] = SIP_HEADER_PRIORITY_VERSTAT, \
-    [1261] = SIP_HEADER_CONTACT, \
-    [1266] = SIP_HEADER_ANSWER_MODE, \
-    [1276] = SIP_HEADER_ACCEPT_RESOURCE_PRIORITY, \
-    [1280] = SIP_HEADER_MIME_VERSION, \
-    [1289] = SIP_HEADER_CISCO_GUID, \
-    [1294] = SIP_HEADER_P_MEDIA_AUTHORIZATION, \
-    [1299] = SIP_HEADER_CELLULAR_NETWORK_INFO, \
-    [1305] = SIP_HEADER_USER_AGENT, \
-    [1338] = SIP_HEADER_ACCEPT, \
-    [1346] = SIP_HEADER_CONTENT_DISPOSITION, \
-    [1351] = SIP_HEADER_X_SIPTRACE_DIRECTION, \
-    [1369] = SIP_HEADER_REJECT_CONTACT, \
-    [1370] = SIP_HEADER_SERVICE_ROUTE, \
-    [1380] = SIP_HEADER_FROM, \
-    [1416] = SIP_HEADER_SECURITY_SERVER, \
-    [1438] = SIP_HEADER_MIN_SE, \
-    [1442] = SIP_HEADER_REJECT_CONTACT, \
-    [1492] = SIP_HEADER_X_ASTERISK_HANGUPCAUSECODE, \
-    [1514] = SIP_HEADER_SERVICE_INTERACT_INFO, \
-    [1520] = SIP_HEADER_PERMISSION_MISSING, \
-    [1521] = SIP_HEADER_TO, \
-    [1525] = SIP_HEADER_P_VISITED_NETWORK_ID, \
-    [1536] = SIP_HEADER_P_PROFILE_KEY, \
-    [1547] = SIP_HEADER_ALERT_INFO, \
-    [1586] = SIP_HEADER_ERROR_INFO, \
-    [1593] = SIP_HEADER_HIDE, \
-    [1606] = SIP_HEADER_CONTACT, \
-    [1613] = SIP_HEADER_P_RTP_STAT, \
-    [1621] = SIP_HEADER_RETRY_AFTER, \
-    [1656] = SIP_HEADER_RELAYED_CHARGE, \
-    [1657] = SIP_HEADER_RESOURCE_PRIORITY, \
-    [1686] = SIP_HEADER_PRIV_ANSWER_MODE, \
-    [1734] = SIP_HEADER_RSEQ, \
-    [1748] = SIP_HEADER_X_SESSION_ID, \
-    [1767] = SIP_HEADER_P_ANSWER_STATE, \
-    [1779] = SIP_HEADER_MIN_EXPIRES, \
-    [1796] = SIP_HEADER_X_CID, \
-    [1800] = SIP_HEADER_CONTENT_LENGTH, \
-    [1803] = SIP_HEADER_REQUEST_DISPOSITION, \
-    [1818] = SIP_HEADER_X_BROADWORKS_CORRELATION_INFO, \
-    [1829] = SIP_HEADER_ALLOW, \
-    [1838] = SIP_HEADER_P_CHARGING_VECTOR, \
-    [1846] = SIP_HEADER_P_KSR_SIPDUMP, \
-    [1883] = SIP_HEADER_IDENTITY_INFO, \
-    [1892] = SIP_HEADER_ENCRYPTION, \
-    [1899] = SIP_HEADER_P_ASSERTED_IDENTITY, \
-    [1902] = SIP_HEADER_RACK, \
-    [1903] = SIP_HEADER_TARGET_DIALOG, \
-    [1918] = SIP_HEADER_REFERRED_BY, \
-    [1937] = SIP_HEADER_EVENT, \
-    [1952] = SIP_HEADER_X_FS_SUPPORT, \
-    [1954] = SIP_HEADER_SUBJECT, \
-    [1961] = SIP_HEADER_P_PRIVATE_NETWORK_INDICATION, \
-    [1963] = SIP_HEADER_SESSION_EXPIRES, \
-    [1966] = SIP_HEADER_IDENTITY_INFO, \
-    [1975] = SIP_HEADER_JOIN, \
-    [1984] = SIP_HEADER_ACCEPT_CONTACT, \
-    [1987] = SIP_HEADER_CONTENT_TYPE, \
-    [1994] = SIP_HEADER_RESTORATION_INFO, \
-    [1998] = SIP_HEADER_SIP_ETAG, \
-    [2008] = SIP_HEADER_GEOLOCATION_ROUTING, \
-    [2018] = SIP_HEADER_CONTENT_ID, \
-    [2021] = SIP_HEADER_REQUIRE, \
+    [25] = SIP_HEADER_P_DCS_TRACE_PARTY_ID, \
+    [48] = SIP_HEADER_FLOW_TIMER, \
+    [53] = SIP_HEADER_DATE, \
+    [58] = SIP_HEADER_X_FS_SUPPORT, \
+    [68] = SIP_HEADER_X_SIPTRACE_FROMIP, \
+    [69] = SIP_HEADER_RETRY_AFTER, \
+    [81] = SIP_HEADER_REFER_TO, \
+    [89] = SIP_HEADER_P_USER_DATABASE, \
+    [100] = SIP_HEADER_MIN_EXPIRES, \
+    [105] = SIP_HEADER_X_BROADWORKS_CORRELATION_INFO, \
+    [122] = SIP_HEADER_TRIGGER_CONSENT, \
+    [136] = SIP_HEADER_CONTENT_TYPE, \
+    [148] = SIP_HEADER_ORIGINATION_ID, \
+    [155] = SIP_HEADER_ACCEPT_LANGUAGE, \
+    [159] = SIP_HEADER_AUTHORIZATION, \
+    [161] = SIP_HEADER_PATH, \
+    [170] = SIP_HEADER_PRIORITY_VERSTAT, \
+    [207] = SIP_HEADER_INFO_PACKAGE, \
+    [216] = SIP_HEADER_RTP_RXSTAT, \
+    [230] = SIP_HEADER_ACCEPT_RESOURCE_PRIORITY, \
+    [247] = SIP_HEADER_IDENTITY_INFO, \
+    [259] = SIP_HEADER_CSEQ, \
+    [263] = SIP_HEADER_RESOURCE_SHARE, \
+    [299] = SIP_HEADER_DIVERSION, \
+    [306] = SIP_HEADER_TO, \
+    [315] = SIP_HEADER_P_DCS_LAES, \
+    [319] = SIP_HEADER_HISTORY_INFO, \
+    [326] = SIP_HEADER_REQUIRE, \
+    [345] = SIP_HEADER_P_HINT, \
+    [358] = SIP_HEADER_POLICY_CONTACT, \
+    [380] = SIP_HEADER_REFERRED_BY, \
+    [387] = SIP_HEADER_P_ASSERTED_SERVICE, \
+    [391] = SIP_HEADER_P_DCS_OSPS, \
+    [453] = SIP_HEADER_P_RTP_STAT, \
+    [457] = SIP_HEADER_P_CHARGE_INFO, \
+    [469] = SIP_HEADER_X_CID, \
+    [481] = SIP_HEADER_RACK, \
+    [500] = SIP_HEADER_P_ASSOCIATED_URI, \
+    [518] = SIP_HEADER_CONTACT, \
+    [520] = SIP_HEADER_PROXY_AUTHENTICATE, \
+    [543] = SIP_HEADER_CONTENT_LANGUAGE, \
+    [555] = SIP_HEADER_AUTHENTICATION_INFO, \
+    [561] = SIP_HEADER_ADDITIONAL_IDENTITY, \
+    [562] = SIP_HEADER_UNSUPPORTED, \
+    [579] = SIP_HEADER_SERVICE_ROUTE, \
+    [581] = SIP_HEADER_X_GENESYS_CALLUUID, \
+    [599] = SIP_HEADER_RELAYED_CHARGE, \
+    [605] = SIP_HEADER_P_ASSERTED_IDENTITY, \
+    [607] = SIP_HEADER_AV_GLOBAL_SESSION_ID, \
+    [664] = SIP_HEADER_ACCEPT_ENCODING, \
+    [672] = SIP_HEADER_SIP_ETAG, \
+    [712] = SIP_HEADER_RESTORATION_INFO, \
+    [717] = SIP_HEADER_ALERT_INFO, \
+    [720] = SIP_HEADER_USER_AGENT, \
+    [725] = SIP_HEADER_CELLULAR_NETWORK_INFO, \
+    [730] = SIP_HEADER_ORGANIZATION, \
+    [732] = SIP_HEADER_POLICY_ID, \
+    [753] = SIP_HEADER_MAX_FORWARDS, \
+    [788] = SIP_HEADER_GEOLOCATION_ROUTING, \
+    [792] = SIP_HEADER_FROM, \
+    [801] = SIP_HEADER_VIA, \
+    [829] = SIP_HEADER_SERVER, \
+    [845] = SIP_HEADER_MAX_BREADTH, \
+    [851] = SIP_HEADER_X_SIPTRACE_DIRECTION, \
+    [870] = SIP_HEADER_PROXY_REQUIRE, \
+    [879] = SIP_HEADER_P_REFUSED_URI_LIST, \
+    [880] = SIP_HEADER_SESSION_EXPIRES, \
+    [884] = SIP_HEADER_P_PREFERRED_SERVICE, \
+    [911] = SIP_HEADER_X_ASTERISK_HANGUPCAUSECODE, \
+    [916] = SIP_HEADER_SESSION_ID, \
+    [930] = SIP_HEADER_GLOBAL_SESSION_ID, \
+    [935] = SIP_HEADER_X_RTP_STAT, \
+    [953] = SIP_HEADER_P_VISITED_NETWORK_ID, \
+    [971] = SIP_HEADER_P_KSR_SIPDUMP, \
+    [979] = SIP_HEADER_ACCEPT, \
+    [1001] = SIP_HEADER_SECURITY_SERVER, \
+    [1011] = SIP_HEADER_P_ANSWER_STATE, \
+    [1021] = SIP_HEADER_SECURITY_CLIENT, \
+    [1034] = SIP_HEADER_IDENTITY, \
+    [1045] = SIP_HEADER_X_ASTERISK_HANGUPCAUSE, \
+    [1058] = SIP_HEADER_CONTENT_DISPOSITION, \
+    [1063] = SIP_HEADER_ALLOW, \
+    [1102] = SIP_HEADER_P_PREFERRED_IDENTITY, \
+    [1108] = SIP_HEADER_RECV_INFO, \
+    [1132] = SIP_HEADER_P_SERVED_USER, \
+    [1147] = SIP_HEADER_PRIORITY_SHARE, \
+    [1162] = SIP_HEADER_REASON, \
+    [1181] = SIP_HEADER_X_SIPTRACE_METHOD, \
+    [1182] = SIP_HEADER_P_ACCESS_NETWORK_INFO, \
+    [1185] = SIP_HEADER_CALL_INFO, \
+    [1186] = SIP_HEADER_RESPONSE_SOURCE, \
+    [1207] = SIP_HEADER_SUPPRESS_IF_MATCH, \
+    [1214] = SIP_HEADER_PROXY_AUTHORIZATION, \
+    [1222] = SIP_HEADER_IN_REPLY_TO, \
+    [1226] = SIP_HEADER_SERVICE_INTERACT_INFO, \
+    [1244] = SIP_HEADER_ANSWER_MODE, \
+    [1289] = SIP_HEADER_ACCEPT_CONTACT, \
+    [1294] = SIP_HEADER_RTP_TXSTAT, \
+    [1324] = SIP_HEADER_PRIV_ANSWER_MODE, \
+    [1332] = SIP_HEADER_TIMESTAMP, \
+    [1337] = SIP_HEADER_ERROR_INFO, \
+    [1378] = SIP_HEADER_JOIN, \
+    [1449] = SIP_HEADER_RESPONSE_KEY, \
+    [1454] = SIP_HEADER_FEATURE_CAPS, \
+    [1482] = SIP_HEADER_REPLACES, \
+    [1484] = SIP_HEADER_CONTENT_LENGTH, \
+    [1492] = SIP_HEADER_REMOTE_PARTY_ID, \
+    [1502] = SIP_HEADER_P_CALLED_PARTY_ID, \
+    [1536] = SIP_HEADER_PRIORITY, \
+    [1541] = SIP_HEADER_P_EARLY_MEDIA, \
+    [1569] = SIP_HEADER_SUPPORTED, \
+    [1570] = SIP_HEADER_CALL_ID, \
+    [1572] = SIP_HEADER_REQUEST_DISPOSITION, \
+    [1576] = SIP_HEADER_P_CHARGING_FUNCTION_ADDRESSES, \
+    [1596] = SIP_HEADER_RESOURCE_PRIORITY, \
+    [1604] = SIP_HEADER_SECURITY_VERIFY, \
+    [1615] = SIP_HEADER_PRIVACY, \
+    [1635] = SIP_HEADER_EXPIRES, \
+    [1637] = SIP_HEADER_SIP_IF_MATCH, \
+    [1649] = SIP_HEADER_MIME_VERSION, \
+    [1658] = SIP_HEADER_GEOLOCATION_ERROR, \
+    [1676] = SIP_HEADER_RSEQ, \
+    [1683] = SIP_HEADER_ALLOW_EVENTS, \
+    [1700] = SIP_HEADER_PERMISSION_MISSING, \
+    [1701] = SIP_HEADER_MIN_SE, \
+    [1741] = SIP_HEADER_TARGET_DIALOG, \
+    [1757] = SIP_HEADER_REFER_SUB, \
+    [1759] = SIP_HEADER_X_SESSION_ID, \
+    [1782] = SIP_HEADER_HIDE, \
+    [1785] = SIP_HEADER_P_DCS_REDIRECT, \
+    [1789] = SIP_HEADER_P_PROFILE_KEY, \
+    [1796] = SIP_HEADER_SUBSCRIPTION_STATE, \
+    [1797] = SIP_HEADER_CISCO_GUID, \
+    [1800] = SIP_HEADER_P_MEDIA_AUTHORIZATION, \
+    [1817] = SIP_HEADER_P_PRIVATE_NETWORK_INDICATION, \
+    [1819] = SIP_HEADER_X_CALL_ID, \
+    [1825] = SIP_HEADER_P_DCS_BILLING_INFO, \
+    [1826] = SIP_HEADER_USER_TO_USER, \
+    [1831] = SIP_HEADER_RECORD_ROUTE, \
+    [1844] = SIP_HEADER_WARNING, \
+    [1847] = SIP_HEADER_REFER_EVENTS_AT, \
+    [1848] = SIP_HEADER_ENCRYPTION, \
+    [1857] = SIP_HEADER_EVENT, \
+    [1867] = SIP_HEADER_CONTENT_ID, \
+    [1890] = SIP_HEADER_GEOLOCATION, \
+    [1892] = SIP_HEADER_REPLY_TO, \
+    [1919] = SIP_HEADER_X_SIPTRACE_TOIP, \
+    [1927] = SIP_HEADER_WWW_AUTHENTICATE, \
+    [1945] = SIP_HEADER_REASON_PHRASE, \
+    [1976] = SIP_HEADER_DC_INFO, \
+    [1988] = SIP_HEADER_CONTENT_ENCODING, \
+    [1994] = SIP_HEADER_REJECT_CONTACT, \
+    [2005] = SIP_HEADER_SUBJECT, \
+    [2024] = SIP_HEADER_P_CHARGING_VECTOR, \
+    [2029] = SIP_HEADER_ROUTE, \
+    /* end */
+
+#define SIP_ENTRY_ROWS \
+    [SIP_HEADER_ACCEPT] = {"Accept:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_ACCEPT_CONTACT] = {"Accept-Contact:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_ACCEPT_ENCODING] = {"Accept-Encoding:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_ACCEPT_LANGUAGE] = {"Accept-Language:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_ACCEPT_RESOURCE_PRIORITY] = {"Accept-Resource-Priority:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf" \
+        "\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_ADDITIONAL_IDENTITY] = {"Additional-Identity:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_ALERT_INFO] = {"Alert-Info:", \
+        "\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_ALLOW] = {"Allow:", \
+        "\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_ALLOW_EVENTS] = {"Allow-Events:", \
+        "\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_ANSWER_MODE] = {"Answer-Mode:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_AUTHENTICATION_INFO] = {"Authentication-Info:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_AUTHORIZATION] = {"Authorization:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_CALL_ID] = {"Call-ID:", \
+        "\xdf\xdf\xdf\xdf\xff\xdf\xdf\xff"}, \
+    [SIP_HEADER_CALL_INFO] = {"Call-Info:", \
+        "\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_CELLULAR_NETWORK_INFO] = {"Cellular-Network-Info:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf" \
+        "\xdf\xff"}, \
+    [SIP_HEADER_CONTACT] = {"Contact:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_CONTENT_DISPOSITION] = {"Content-Disposition:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_CONTENT_ENCODING] = {"Content-Encoding:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_CONTENT_ID] = {"Content-ID:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xff"}, \
+    [SIP_HEADER_CONTENT_LANGUAGE] = {"Content-Language:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_CONTENT_LENGTH] = {"Content-Length:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_CONTENT_TYPE] = {"Content-Type:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_CSEQ] = {"CSeq:", \
+        "\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_DATE] = {"Date:", \
+        "\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_DC_INFO] = {"DC-Info:", \
+        "\xdf\xdf\xff\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_ENCRYPTION] = {"Encryption:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_ERROR_INFO] = {"Error-Info:", \
+        "\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_EVENT] = {"Event:", \
+        "\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_EXPIRES] = {"Expires:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_FEATURE_CAPS] = {"Feature-Caps:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_FLOW_TIMER] = {"Flow-Timer:", \
+        "\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_FROM] = {"From:", \
+        "\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_GEOLOCATION] = {"Geolocation:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_GEOLOCATION_ERROR] = {"Geolocation-Error:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_GEOLOCATION_ROUTING] = {"Geolocation-Routing:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_HIDE] = {"Hide:", \
+        "\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_HISTORY_INFO] = {"History-Info:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_IDENTITY] = {"Identity:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_IDENTITY_INFO] = {"Identity-Info:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_INFO_PACKAGE] = {"Info-Package:", \
+        "\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_IN_REPLY_TO] = {"In-Reply-To:", \
+        "\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xff"}, \
+    [SIP_HEADER_JOIN] = {"Join:", \
+        "\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_MAX_BREADTH] = {"Max-Breadth:", \
+        "\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_MAX_FORWARDS] = {"Max-Forwards:", \
+        "\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_MIME_VERSION] = {"MIME-Version:", \
+        "\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_MIN_EXPIRES] = {"Min-Expires:", \
+        "\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_MIN_SE] = {"Min-SE:", \
+        "\xdf\xdf\xdf\xff\xdf\xdf\xff"}, \
+    [SIP_HEADER_ORGANIZATION] = {"Organization:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_ORIGINATION_ID] = {"Origination-Id:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xff"}, \
+    [SIP_HEADER_P_ACCESS_NETWORK_INFO] = {"P-Access-Network-Info:", \
+        "\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf" \
+        "\xdf\xff"}, \
+    [SIP_HEADER_P_ANSWER_STATE] = {"P-Answer-State:", \
+        "\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_P_ASSERTED_IDENTITY] = {"P-Asserted-Identity:", \
+        "\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_P_ASSERTED_SERVICE] = {"P-Asserted-Service:", \
+        "\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_P_ASSOCIATED_URI] = {"P-Associated-URI:", \
+        "\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_P_CALLED_PARTY_ID] = {"P-Called-Party-ID:", \
+        "\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xff"}, \
+    [SIP_HEADER_P_CHARGE_INFO] = {"P-Charge-Info:", \
+        "\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_P_CHARGING_FUNCTION_ADDRESSES] = {"P-Charging-Function-Addresses:", \
+        "\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff" \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_P_CHARGING_VECTOR] = {"P-Charging-Vector:", \
+        "\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_P_DCS_TRACE_PARTY_ID] = {"P-DCS-Trace-Party-ID:", \
+        "\xdf\xff\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf" \
+        "\xff"}, \
+    [SIP_HEADER_P_DCS_OSPS] = {"P-DCS-OSPS:", \
+        "\xdf\xff\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_P_DCS_BILLING_INFO] = {"P-DCS-Billing-Info:", \
+        "\xdf\xff\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_P_DCS_LAES] = {"P-DCS-LAES:", \
+        "\xdf\xff\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_P_DCS_REDIRECT] = {"P-DCS-Redirect:", \
+        "\xdf\xff\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_P_EARLY_MEDIA] = {"P-Early-Media:", \
+        "\xdf\xff\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_P_MEDIA_AUTHORIZATION] = {"P-Media-Authorization:", \
+        "\xdf\xff\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf" \
+        "\xdf\xff"}, \
+    [SIP_HEADER_P_PREFERRED_IDENTITY] = {"P-Preferred-Identity:", \
+        "\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf" \
+        "\xff"}, \
+    [SIP_HEADER_P_PREFERRED_SERVICE] = {"P-Preferred-Service:", \
+        "\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_P_PRIVATE_NETWORK_INDICATION] = {"P-Private-Network-Indication:", \
+        "\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf" \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_P_PROFILE_KEY] = {"P-Profile-Key:", \
+        "\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_P_REFUSED_URI_LIST] = {"P-Refused-URI-List:", \
+        "\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_P_SERVED_USER] = {"P-Served-User:", \
+        "\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_P_USER_DATABASE] = {"P-User-Database:", \
+        "\xdf\xff\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_P_VISITED_NETWORK_ID] = {"P-Visited-Network-ID:", \
+        "\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf" \
+        "\xff"}, \
+    [SIP_HEADER_PATH] = {"Path:", \
+        "\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_PERMISSION_MISSING] = {"Permission-Missing:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_POLICY_CONTACT] = {"Policy-Contact:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_POLICY_ID] = {"Policy-ID:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xff"}, \
+    [SIP_HEADER_PRIORITY] = {"Priority:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_PRIORITY_SHARE] = {"Priority-Share:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_PRIORITY_VERSTAT] = {"Priority-Verstat:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_PRIV_ANSWER_MODE] = {"Priv-Answer-Mode:", \
+        "\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_PRIVACY] = {"Privacy:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_PROXY_AUTHENTICATE] = {"Proxy-Authenticate:", \
+        "\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_PROXY_AUTHORIZATION] = {"Proxy-Authorization:", \
+        "\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_PROXY_REQUIRE] = {"Proxy-Require:", \
+        "\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_RACK] = {"RAck:", \
+        "\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_REASON] = {"Reason:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_REASON_PHRASE] = {"Reason-Phrase:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_RECORD_ROUTE] = {"Record-Route:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_RECV_INFO] = {"Recv-Info:", \
+        "\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_REFER_EVENTS_AT] = {"Refer-Events-At:", \
+        "\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xff"}, \
+    [SIP_HEADER_REFER_SUB] = {"Refer-Sub:", \
+        "\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_REFER_TO] = {"Refer-To:", \
+        "\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xff"}, \
+    [SIP_HEADER_REFERRED_BY] = {"Referred-By:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xff"}, \
+    [SIP_HEADER_REJECT_CONTACT] = {"Reject-Contact:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_RELAYED_CHARGE] = {"Relayed-Charge:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_REPLACES] = {"Replaces:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_REPLY_TO] = {"Reply-To:", \
+        "\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xff"}, \
+    [SIP_HEADER_REQUEST_DISPOSITION] = {"Request-Disposition:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_REQUIRE] = {"Require:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_RESOURCE_PRIORITY] = {"Resource-Priority:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_RESOURCE_SHARE] = {"Resource-Share:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_RESPONSE_KEY] = {"Response-Key:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_RESPONSE_SOURCE] = {"Response-Source:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_RESTORATION_INFO] = {"Restoration-Info:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_RETRY_AFTER] = {"Retry-After:", \
+        "\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_ROUTE] = {"Route:", \
+        "\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_RSEQ] = {"RSeq:", \
+        "\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_SECURITY_CLIENT] = {"Security-Client:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_SECURITY_SERVER] = {"Security-Server:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_SECURITY_VERIFY] = {"Security-Verify:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_SERVER] = {"Server:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_SERVICE_INTERACT_INFO] = {"Service-Interact-Info:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf" \
+        "\xdf\xff"}, \
+    [SIP_HEADER_SERVICE_ROUTE] = {"Service-Route:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_SESSION_EXPIRES] = {"Session-Expires:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_SESSION_ID] = {"Session-ID:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xff"}, \
+    [SIP_HEADER_SIP_ETAG] = {"SIP-ETag:", \
+        "\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_SIP_IF_MATCH] = {"SIP-If-Match:", \
+        "\xdf\xdf\xdf\xff\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_SUBJECT] = {"Subject:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_SUBSCRIPTION_STATE] = {"Subscription-State:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_SUPPORTED] = {"Supported:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_SUPPRESS_IF_MATCH] = {"Suppress-If-Match:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_TARGET_DIALOG] = {"Target-Dialog:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_TIMESTAMP] = {"Timestamp:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_TO] = {"To:", \
+        "\xdf\xdf\xff"}, \
+    [SIP_HEADER_TRIGGER_CONSENT] = {"Trigger-Consent:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_UNSUPPORTED] = {"Unsupported:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_USER_AGENT] = {"User-Agent:", \
+        "\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_USER_TO_USER] = {"User-to-User:", \
+        "\xdf\xdf\xdf\xdf\xff\xdf\xdf\xff\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_VIA] = {"Via:", \
+        "\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_WARNING] = {"Warning:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_WWW_AUTHENTICATE] = {"WWW-Authenticate:", \
+        "\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_DIVERSION] = {"Diversion:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_REMOTE_PARTY_ID] = {"Remote-Party-ID:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xff"}, \
+    [SIP_HEADER_CISCO_GUID] = {"Cisco-Guid:", \
+        "\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_X_CALL_ID] = {"X-Call-ID:", \
+        "\xdf\xff\xdf\xdf\xdf\xdf\xff\xdf\xdf\xff"}, \
+    [SIP_HEADER_X_CID] = {"X-CID:", \
+        "\xdf\xff\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_X_SIPTRACE_FROMIP] = {"X-Siptrace-Fromip:", \
+        "\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_X_SIPTRACE_TOIP] = {"X-Siptrace-Toip:", \
+        "\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_X_SIPTRACE_METHOD] = {"X-Siptrace-Method:", \
+        "\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_X_SIPTRACE_DIRECTION] = {"X-Siptrace-Direction:", \
+        "\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf" \
+        "\xff"}, \
+    [SIP_HEADER_X_ASTERISK_HANGUPCAUSE] = {"X-Asterisk-HangupCause:", \
+        "\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf" \
+        "\xdf\xdf\xff"}, \
+    [SIP_HEADER_X_ASTERISK_HANGUPCAUSECODE] = {"X-Asterisk-HangupCauseCode:", \
+        "\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf" \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_P_RTP_STAT] = {"P-RTP-Stat:", \
+        "\xdf\xff\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_X_RTP_STAT] = {"X-RTP-Stat:", \
+        "\xdf\xff\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_RTP_RXSTAT] = {"RTP-RxStat:", \
+        "\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_RTP_TXSTAT] = {"RTP-TxStat:", \
+        "\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_X_SESSION_ID] = {"X-Session-ID:", \
+        "\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xff"}, \
+    [SIP_HEADER_P_KSR_SIPDUMP] = {"P-KSR-SIPDump:", \
+        "\xdf\xff\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_X_FS_SUPPORT] = {"X-FS-Support:", \
+        "\xdf\xff\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_GLOBAL_SESSION_ID] = {"Global-Session-ID:", \
+        "\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xff"}, \
+    [SIP_HEADER_AV_GLOBAL_SESSION_ID] = {"Av-Global-Session-ID:", \
+        "\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf" \
+        "\xff"}, \
+    [SIP_HEADER_X_GENESYS_CALLUUID] = {"X-Genesys-CallUUID:", \
+        "\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_X_BROADWORKS_CORRELATION_INFO] = {"X-BroadWorks-Correlation-Info:", \
+        "\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xdf\xdf\xdf" \
+        "\xdf\xdf\xdf\xdf\xff\xdf\xdf\xdf\xdf\xff"}, \
+    [SIP_HEADER_P_HINT] = {"P-Hint:", \
+        "\xdf\xff\xdf\xdf\xdf\xdf\xff"}, \
+    /* end */
+
+#define SIP_COMPACT_TABLE(X) \
+    X(ACCEPT_CONTACT, 'a') \
+    X(ALLOW_EVENTS, 'u') \
+    X(CALL_ID, 'i') \
+    X(CONTACT, 'm') \
+    X(CONTENT_ENCODING, 'e') \
+    X(CONTENT_LENGTH, 'l') \
+    X(CONTENT_TYPE, 'c') \
+    X(EVENT, 'o') \
+    X(FROM, 'f') \
+    X(IDENTITY, 'y') \
+    X(IDENTITY_INFO, 'n') \
+    X(REFER_TO, 'r') \
+    X(REFERRED_BY, 'b') \
+    X(REJECT_CONTACT, 'j') \
+    X(REQUEST_DISPOSITION, 'd') \
+    X(SESSION_EXPIRES, 'x') \
+    X(SUBJECT, 's') \
+    X(SUPPORTED, 'k') \
+    X(TO, 't') \
+    X(VIA, 'v') \
     /* end */
 
 #endif

@@ -22,6 +22,26 @@ TL_INLINE uint64_t sip_load(const uint8_t *source) {
     return word;
 }
 
+TL_INLINE uint32_t sip_load32(const uint8_t *source) {
+    uint32_t word;
+    memcpy(&word, source, 4);
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    word = __builtin_bswap32(word);
+#endif
+    return word;
+}
+
+/* Bit 7 of each byte of the result: set where the byte of `word` is zero. Exact, no borrow. */
+TL_INLINE uint64_t sip_zero_bytes(uint64_t word) {
+    const uint64_t low = 0x7f * SIP_ONES;
+    return ~(((word & low) + low) | word | low);
+}
+
+/* Number of the lowest set bit, 64 where there is none. */
+TL_INLINE uint32_t sip_lowest(uint64_t bits) { return bits ? (uint32_t)__builtin_ctzll(bits) : 64; }
+
+extern const uint8_t sip_space_bytes[256]; /* 1 for SP and HT */
+
 TL_INLINE int sip_is_space(uint8_t c) { return c == ' ' || c == '\t'; }
 
 /* White space around a value: SP, HT and, where a fold is cut at, CR and LF. */
@@ -39,43 +59,25 @@ TL_INLINE int sip_is_token(const uint8_t *source, size_t count) {
 
 /* ---- names ---- */
 
-/* One line of the header table. The name stands behind eight zero bytes, so that the eight bytes that
-   end a shorter one can be loaded too. */
-struct sip_entry {
-    char text[40];
-    uint8_t length, compact; /* compact: its letter, or 0 */
-} __attribute__((aligned(64)));
+/* A known name as a line begins with it, colon included, and the bits that must agree: all but case. */
+struct sip_entry { char text[32], mask[32]; } __attribute__((aligned(64)));
 
 extern const struct sip_entry sip_entries[SIP_HEADER_COUNT];
 extern const uint8_t sip_slots[1 << SIP_SLOT_BITS];
 extern const uint64_t sip_compact_headers[SIP_HEADER_WORDS]; /* bit an id: it has a compact form */
-extern const uint64_t sip_quoted_headers[SIP_HEADER_WORDS]; /* bit an id: its grammar has a quoted-string */
-#define SIP_NAME_LONGEST 31
+extern const uint64_t sip_quoted_headers[SIP_HEADER_WORDS];  /* bit an id: its grammar has a quoted-string */
+#define SIP_NAME_LONGEST 30
 
-/* Bits where `word` is not `name` in any case. Letters are what has bit 6 in a known name. */
-TL_INLINE uint64_t sip_differs(uint64_t word, uint64_t known) {
-    return (word ^ known) & ~((known & 0x40 * SIP_ONES) >> 1);
-}
+TL_INLINE int sip_has_bit(const uint64_t *bits, uint8_t id) { return bits[id >> 6] >> (id & 63) & 1; }
 
-/* Id of a name of 1 to SIP_NAME_LONGEST bytes. Loads eight bytes from `name` on and the eight that end
-   with it: the caller makes sure both lie in its buffer. */
-TL_INLINE uint8_t sip_match(const uint8_t *name, uint32_t length) {
-    const uint32_t shift = length < 8 ? 64 - 8 * length : 0;
-    const uint64_t first = sip_load(name) & ~(uint64_t)0 >> shift;
-    const uint64_t last = sip_load(name + length - 8) >> shift;
-    const uint64_t head = first | SIP_FOLD;
-    const uint64_t key = (last | SIP_FOLD) + (head << 29 | head >> 35) + length * SIP_SLOT_LENGTH;
-    const uint8_t id = sip_slots[key * SIP_SLOT_FACTOR >> (64 - SIP_SLOT_BITS)];
-    const struct sip_entry *entry = &sip_entries[id];
-    if (TL_UNLIKELY(length == 1)) return (name[0] | 0x20) == entry->compact ? id : SIP_HEADER_OTHER;
-    const uint8_t *known = (const uint8_t *)entry->text + 8;
-    uint64_t difference = sip_differs(last, sip_load(known + length - 8) >> shift);
-    difference |= sip_differs(first, sip_load(known)); /* zeros on both sides behind a short name */
-    if (TL_UNLIKELY(length > 16)) {
-        difference |= sip_differs(sip_load(name + 8), sip_load(known + 8));
-        if (length > 24) difference |= sip_differs(sip_load(name + 16), sip_load(known + 16));
-    }
-    return !difference && entry->length == length ? id : SIP_HEADER_OTHER;
+/* The id that a name of 2 to SIP_NAME_LONGEST bytes must have if it is a known one: one perfect hash
+   (tests/oracle/sip_slots.py). Loads the byte in front of the name and eight from it on. */
+TL_INLINE uint8_t sip_candidate(const uint8_t *name, uint32_t length) {
+    const uint32_t cut = length < 8 ? 64 - 8 * length : 0;
+    const uint64_t first = (sip_load(name) & ~(uint64_t)0 >> cut) | SIP_FOLD;
+    const uint64_t last = sip_load32(name + length - 3) | (uint32_t)SIP_FOLD;
+    const uint64_t key = first + (last << 21) + ((uint64_t)length << 57);
+    return sip_slots[key * SIP_SLOT_FACTOR >> (64 - SIP_SLOT_BITS)];
 }
 
 /* ---- the structural pass ---- */
@@ -83,16 +85,13 @@ TL_INLINE uint8_t sip_match(const uint8_t *name, uint32_t length) {
 /* One bit a byte of 64. `odd` holds what is neither CR, LF nor 0x20..0x7e; HT is odd too. */
 struct sip_block { uint64_t line_feed, carriage_return, odd, quote; };
 
-typedef void sip_classify(const uint8_t *source, size_t blocks, struct sip_block *target);
-
-#define SIP_GROUP 4   /* blocks classified in one go */
-#define SIP_BLOCKS 16 /* blocks in one round of lines */
+#define SIP_BLOCKS 16 /* blocks in one round */
 
 struct sip_lines {
     uint32_t base;   /* offset of the first block of the round */
     uint32_t count;  /* line ends found */
     uint32_t quoted; /* a '"' was seen in this round */
-    uint32_t ends[SIP_BLOCKS * 64 + 8]; /* offsets of LF; some slack for stores without a branch */
+    uint16_t ends[SIP_BLOCKS * 64 + 64]; /* LF, counted from `base`; slack for stores without a branch */
     uint64_t quotes[SIP_BLOCKS];
 };
 

@@ -1,5 +1,5 @@
-/* TCP connections of a capture: which there are, how they open and end, and who gets their bytes. Memory is lent
-   once; the connection unused longest gives way to a new one. */
+/* TCP connections of a capture: which there are, how they open and end, and who gets their bytes. Memory
+   is lent once; the connection unused longest gives way to a new one. */
 #include "tcp_flow.h"
 
 #define FLAG_FIN 1
@@ -7,7 +7,7 @@
 #define FLAG_RST 4
 #define FLAG_ACK 16
 #define CHAIN_LIMIT 32
-#define NO_ANSWER_NS 3000000000ll /* a SYN unanswered for this long was refused silently (RFC 6298: two retries) */
+#define NO_ANSWER_NS 3000000000ull /* a SYN unanswered for this long was refused silently (RFC 6298 §2) */
 
 /* ---- memory ---- */
 
@@ -120,8 +120,8 @@ static void connection_flush(struct flow *w, struct connection *c) {
 
 static void note_unanswered(struct flow *w, struct connection *c) {
     if (c->opener > 1 || c->opened || c->closed || c->reset) return;
-    const int late = w->t->last_ns > c->syn_ns && (uint64_t)w->t->last_ns - (uint64_t)c->syn_ns >= NO_ANSWER_NS;
-    if (c->syn_count < 2 && !late) return; /* the capture may just end here */
+    const uint64_t waited = w->t->last_ns > c->syn_ns ? (uint64_t)w->t->last_ns - (uint64_t)c->syn_ns : 0;
+    if (c->syn_count < 2 && waited < NO_ANSWER_NS) return; /* the capture may just end here */
     if (c->directions[1 - c->opener].synchronised) return;
     struct flow side = flow_beside(w, c, c->opener);
     side.base.tcp_flags = FLAG_SYN;
@@ -275,7 +275,8 @@ static void take_acknowledgement(struct flow *w, const struct packet *p, unsigne
 
 /* ---- entries ---- */
 
-void tcp_push(struct tcp *t, const struct packet *p, tcp_sink sink, void *context, struct problems *problems) {
+void tcp_push(struct tcp *t, const struct packet *p, tcp_sink sink, void *context,
+              struct problems *problems) {
     const int swapped = end_order(&p->source, &p->target) > 0;
     const unsigned direction = swapped ? 1 : 0;
     struct flow w = {.t = t, .base = *p, .sink = sink, .context = context, .problems = problems};

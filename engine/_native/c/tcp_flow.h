@@ -1,5 +1,5 @@
-/* TCP: what its three parts share. tcp.c keeps connections, tcp_order.c puts bytes in order, tcp_frame.c finds
-   messages in them. */
+/* TCP: what its three parts share. tcp.c keeps connections, tcp_order.c puts bytes in order, tcp_frame.c
+   finds messages in them. */
 #ifndef TRUNKLINE_TCP_FLOW_H
 #define TRUNKLINE_TCP_FLOW_H
 

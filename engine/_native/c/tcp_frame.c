@@ -1,5 +1,6 @@
-/* What a TCP stream carries: SIP framed by Content-Length (RFC 3261 §18.3), SIP in WebSocket frames (RFC 7118),
-   HEP packets, TLS, or something else. Looks at every byte once, however the stream is cut into segments. */
+/* What a TCP stream carries: SIP framed by Content-Length (RFC 3261 §18.3), SIP in WebSocket frames (RFC
+   7118), HEP packets, TLS, or something else. Looks at every byte once, however the stream is cut into
+   segments. */
 #include "tcp_flow.h"
 
 #define LINE_LIMIT 8192         /* longest start line */
@@ -170,7 +171,7 @@ static size_t feed_sip(struct flow *w, const uint8_t *p, size_t count) {
         return total;
     }
     if (total <= BUFFER_BYTES) return FEED_MORE;
-    /* Longer than is kept: the headers are worth having; the rest is passed over when its length is credible. */
+    /* Longer than is kept: what is here is worth having; the rest is passed over if that is credible. */
     flow_note(w, PROBLEM_MESSAGE_OVERSIZE);
     const int credible = total <= SKIP_LIMIT;
     const size_t useful = credible ? count : f->searched;
@@ -322,7 +323,7 @@ static int websocket_with_sip(const uint8_t *p, size_t count) {
     return at >= 3 && at < sizeof text - 1 && text[at] == ' ';
 }
 
-/* The place in a WebSocket stream is lost: the next segment that begins with a frame of SIP finds it again. */
+/* The place in a WebSocket stream is lost: the next segment that begins with a frame of SIP has it. */
 static size_t feed_hunt(struct flow *w, const uint8_t *p, size_t count) {
     const int found = websocket_with_sip(p, count);
     if (found < 0) return FEED_MORE;
@@ -423,7 +424,7 @@ static int classify(struct framing *f, const uint8_t *p, size_t count) {
         if (p[at] < ' ' && p[at] != '\t' && p[at] != '\r' && p[at] != '\n') return STREAM_OTHER;
     if (!end) return count < FIRST_LINE_LIMIT ? STREAM_UNKNOWN : STREAM_OTHER;
     if (is_start_line(p, (size_t)(end - p))) return STREAM_SIP;
-    if (matches_folded(p, count, "proxy tcp", 9)) return STREAM_RESYNC; /* a load balancer's line comes first */
+    if (matches_folded(p, count, "proxy tcp", 9)) return STREAM_RESYNC; /* a load balancer's line first */
     return is_http_line(p, (size_t)(end - p)) ? STREAM_HTTP : STREAM_OTHER;
 }
 

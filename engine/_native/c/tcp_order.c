@@ -1,5 +1,6 @@
-/* Bytes of one TCP direction in sequence order (RFC 9293 §3.4), in a bounded window of lent memory.
-   In-order segments go to framing as they are; only what waits for more is copied. The first copy of a byte wins. */
+/* Bytes of one TCP direction in sequence order (RFC 9293 §3.4), in a bounded window of lent memory. In-
+   order segments go to framing as they are; only what waits for more is copied. The first copy of a byte
+   wins. */
 #include "tcp_flow.h"
 
 #define FAR_AWAY (1 << 24)    /* no window is wider: another connection on the same ports */
@@ -103,8 +104,8 @@ static void make_room(struct buffer *b, uint64_t top) {
 
 /* ---- islands ---- */
 
-/* Copies [start, end) into the holes between the islands and joins what now touches. Returns 0 when there is no
-   row for another island. */
+/* Copies [start, end) into the holes between the islands and joins what now touches. Returns 0 when there
+   is no row for another island. */
 static int island_add(struct flow *w, struct buffer *b, uint32_t start, uint32_t end, const uint8_t *bytes) {
     uint32_t first = 0, last, at = start;
     int differ = 0;
@@ -310,7 +311,8 @@ static void remember(struct direction *d, uint32_t sequence, const uint8_t *byte
 }
 
 /* Bytes that came before: compared where a copy or its hash is still there. */
-static void compare_old(struct flow *w, uint32_t sequence, const uint8_t *bytes, size_t count, size_t segment) {
+static void compare_old(struct flow *w, uint32_t sequence, const uint8_t *bytes, size_t count,
+                        size_t segment) {
     const struct buffer *b = held(w);
     const uint32_t behind = w->d->next - sequence;
     if (b && behind <= b->end - b->start) {
@@ -339,7 +341,8 @@ void order_push(struct flow *w, uint32_t sequence, const uint8_t *bytes, size_t 
     } else d->astray = 0;
     if (ahead < 0) {
         const size_t old = (size_t)-(int64_t)ahead < count ? (size_t)-(int64_t)ahead : count;
-        if (count > 1 || ahead < -1) compare_old(w, sequence, bytes, old, count); /* else a keep-alive (RFC 9293 §3.8.4) */
+        const int keepalive = count == 1 && ahead == -1; /* its byte is not data (RFC 9293 §3.8.4) */
+        if (!keepalive) compare_old(w, sequence, bytes, old, count);
         if (old == count) return;
         sequence += (uint32_t)old;
         bytes += old;

@@ -131,7 +131,8 @@ class Format(msgspec.Struct, frozen=True):
     """One trace format.
 
     `sniff` takes the first 64 KiB and returns a confidence from 0 to 1; without it the marks are sought. `frames` reads
-    a structured input by itself; line formats have `marks` instead. Binary formats name their `native` reader.
+    one input of this format; where it is `structured`, nothing else is looked for in it. Line formats have `marks`, which
+    work in any input. Binary formats name their `native` reader.
     """
 
     name: str
@@ -141,6 +142,7 @@ class Format(msgspec.Struct, frozen=True):
     frames: Callable[[bytes, Options], Iterator[AnyFrame]] | None = None
     native: str | None = None
     marks: tuple[Mark, ...] = ()
+    structured: bool = False
 
 
 def by_marks(*marks: Mark) -> Callable[[bytes], float]:
@@ -215,9 +217,8 @@ def frames(data: bytes, options: Options) -> Iterator[AnyFrame]:
     """Every message of a text input, in the order they stand there. Never raises for what the input holds."""
     limit = options.max_message_bytes
     done = 0
-    for piece in framing.pasted(data, limit):
-        yield Frame(piece.text, None, None, None, None, 0, piece.begin)
-        done = piece.end
+    for text, begin, done in framing.pasted(data, limit):  # noqa: B007
+        yield Frame(text, None, None, None, None, 0, begin)
     if done >= len(data):
         return
     yield from _mixed(data, done, options)
@@ -227,7 +228,7 @@ def _mixed(data: bytes, done: int, options: Options) -> Iterator[AnyFrame]:
     rest = data[done:] if done else data
     head = rest[:65536]
     member = detect(head)
-    if member.native is None and member.frames is not None and not member.marks and member.name != "plain":
+    if member.structured and member.frames is not None:
         for frame in member.frames(rest, options):
             frame.offset += done
             yield frame
@@ -354,6 +355,10 @@ def heading(region: Region, mark: Mark) -> Frame:
     prefix = region.prefix
     stamp = part.get("time")
     moment, known = region.clock.find(stamp if stamp is not None else prefix)
+    if moment is None and stamp is None:
+        # The writer's own line break stands before the frame line: its prefix is on the line above.
+        prefix = _above(region)
+        moment, known = region.clock.find(prefix)
     if not known and stamp is not None and prefix:
         dated, has_date = region.clock.find(prefix)
         if dated is not None and has_date:
@@ -374,6 +379,13 @@ def heading(region: Region, mark: Mark) -> Frame:
     if mark.head is not None:
         mark.head(region, frame)
     return frame
+
+
+def _above(region: Region) -> bytes:
+    content, line = region.content, region.line
+    begin = content.rfind(b"\n", max(0, line - 400), line - 1) + 1
+    above = content[begin : line - 1] if begin else b""
+    return above if framing.is_stamped(above) else b""
 
 
 def correlation(prefix: bytes) -> str | None:

@@ -38,4 +38,4 @@ def _sniff(head: bytes) -> float:
     return 0.95 if b"peers:" in head and b"!!binary" in head and _PEER.search(head) else 0.0
 
 
-FORMAT = Format("follow_yaml", (".yaml", ".yml"), "tshark follow, YAML", _sniff, _frames)
+FORMAT = Format("follow_yaml", (".yaml", ".yml"), "tshark follow, YAML", _sniff, _frames, structured=True)

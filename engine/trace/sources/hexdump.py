@@ -10,8 +10,8 @@ from engine.trace.stamps import epoch_ns
 
 _ROW = re.compile(
     rb"[ \t]{0,8}(?:0x)?(?P<at>[0-9a-fA-F]{4,8}):?[ \t]{1,2}"
-    rb"(?P<bytes>(?:[0-9a-fA-F]{4} ){0,15}[0-9a-fA-F]{4}(?:[0-9a-fA-F]{2})?|(?:[0-9a-fA-F]{2} {1,2}){0,31}[0-9a-fA-F]{2}"
-    rb"|(?:[0-9a-fA-F]{4} ){1,15}[0-9a-fA-F]{2})(?=[ \t\r\n]|\Z)"
+    rb"(?P<bytes>[0-9a-fA-F]{4}(?: [0-9a-fA-F]{4}){0,15}(?: [0-9a-fA-F]{2})?"
+    rb"|[0-9a-fA-F]{2}(?: {1,2}[0-9a-fA-F]{2}){0,31})(?=[ \t\r\n]|\Z)"
 )
 
 
@@ -30,7 +30,7 @@ def _rows(region: Region) -> bytes:
         if at != len(packet):
             if at < len(packet) and len(packet) - at < 16:
                 del packet[at:]  # the character column had been taken for bytes
-            elif not _is_octal(found["at"], len(packet)):
+            elif not _is_od(found["at"], len(packet)):
                 break
         packet += bytes.fromhex(found["bytes"].decode().replace(" ", ""))
         position = following
@@ -39,16 +39,16 @@ def _rows(region: Region) -> bytes:
     return bytes(packet)
 
 
-def _is_octal(offset: bytes, count: int) -> bool:
-    """Whether `offset` is `count` the way od writes it."""
-    return not offset.strip(b"01234567") and int(offset, 8) == count
+def _is_od(offset: bytes, count: int) -> bool:
+    """Whether `offset` is `count` the way od writes it: in octal, or in decimal (`-A d`)."""
+    return offset.isdigit() and (int(offset) == count or (not offset.strip(b"01234567") and int(offset, 8) == count))
 
 
 def link_type(packet: bytes) -> int | None:
     """How a packet without a file header begins: 101 raw IP, 1 Ethernet, 113 or 276 Linux cooked; None for none."""
-    if len(packet) >= 20 and packet[0] >> 4 == 4 and packet[0] & 15 >= 5 and int.from_bytes(packet[2:4], "big") >= 20:
-        if packet[12:14] != b"\x08\x00" or packet[9] in (6, 17, 132):
-            return 101
+    is_v4 = len(packet) >= 20 and packet[0] >> 4 == 4 and packet[0] & 15 >= 5 and packet[9] in (4, 6, 17, 41, 47, 132)
+    if is_v4 and 20 <= int.from_bytes(packet[2:4], "big"):
+        return 101
     if len(packet) >= 40 and packet[0] >> 4 == 6 and packet[6] in (0, 6, 17, 43, 44, 60, 132):
         return 101
     if packet[12:14] in (b"\x08\x00", b"\x86\xdd", b"\x81\x00", b"\x88\xa8", b"\x88\x64", b"\x88\x47"):

@@ -19,4 +19,4 @@ def _sniff(head: bytes) -> float:
     return 0.95 if head.lstrip()[:1] in (b"{", b"[") and b'"protocol_header"' in head else 0.0
 
 
-FORMAT = Format("homer_json", (".json",), "HOMER JSON", _sniff, _frames)
+FORMAT = Format("homer_json", (".json",), "HOMER JSON", _sniff, _frames, structured=True)

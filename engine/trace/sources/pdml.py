@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from engine.trace.framing import pieces
 from engine.trace.sources.base import Format, Frame, Options, join, transport
@@ -52,7 +53,7 @@ def _show(attributes: bytes) -> bytes:
 
 def _messages(packet: bytes) -> Iterator[bytes]:
     layers = [found.start() for found in _SIP.finditer(packet)]
-    for begin, end in zip(layers, [*layers[1:], len(packet)], strict=True):
+    for begin, end in pairwise([*layers, len(packet)]):
         first = headers = body = shown = b""
         for found in _FIELD.finditer(packet, begin, end):
             name, attributes = found[1], found[2]
@@ -107,7 +108,7 @@ def _packet(packet: bytes, offset: int, options: Options) -> Iterator[Frame]:
 
 
 def _sniff(head: bytes) -> float:
-    return 0.95 if b"<pdml" in head or b"<packet>" in head and b"<proto name=" in head else 0.0
+    return 0.95 if b"<pdml" in head or (b"<packet>" in head and b"<proto name=" in head) else 0.0
 
 
-FORMAT = Format("pdml", (".pdml", ".xml"), "PDML", _sniff, _frames)
+FORMAT = Format("pdml", (".pdml", ".xml"), "PDML", _sniff, _frames, structured=True)

@@ -41,4 +41,4 @@ def _sniff(head: bytes) -> float:
     return 0.9 if records and all(_SOURCE.search(record) and _TARGET.search(record) for record in records[:-1] or records) else 0.0
 
 
-FORMAT = Format("ribbon_monitor", (".bin",), "Ribbon monitor feed", _sniff, _frames)
+FORMAT = Format("ribbon_monitor", (".bin",), "Ribbon monitor feed", _sniff, _frames, structured=True)

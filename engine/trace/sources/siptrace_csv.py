@@ -55,4 +55,4 @@ def _sniff(head: bytes) -> float:
     return 0.9 if found and _COLUMNS.search(found[0]) and b"SIP/2.0" in head else 0.0
 
 
-FORMAT = Format("siptrace_csv", (".csv", ".tsv"), "SIP trace table, CSV", _sniff, _frames)
+FORMAT = Format("siptrace_csv", (".csv", ".tsv"), "SIP trace table, CSV", _sniff, _frames, structured=True)

@@ -69,4 +69,4 @@ def _sniff(head: bytes) -> float:
     return 0.9 if b"SIP/2.0" in head and _INSERT.search(head) else 0.0
 
 
-FORMAT = Format("siptrace_sql", (".sql",), "SIP trace table, SQL dump", _sniff, _frames)
+FORMAT = Format("siptrace_sql", (".sql",), "SIP trace table, SQL dump", _sniff, _frames, structured=True)

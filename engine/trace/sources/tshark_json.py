@@ -136,4 +136,4 @@ def _sniff(head: bytes) -> float:
     return 0.95 if head.lstrip()[:1] in (b"[", b"{") and b'"_source"' in head and b'"layers"' in head else 0.0
 
 
-FORMAT = Format("tshark_json", (".json",), "tshark JSON", _sniff, _frames)
+FORMAT = Format("tshark_json", (".json",), "tshark JSON", _sniff, _frames, structured=True)

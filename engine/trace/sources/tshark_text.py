@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from engine.trace.sources.base import Frame, Mark, Region, join, line_format, transport
 from engine.trace.stamps import epoch_ns
@@ -67,7 +68,7 @@ def _read(region: Region) -> Iterator[Frame]:
     else:
         moment = None
     layers = [found.start() for found in _PROTOCOL.finditer(text)]
-    for begin, end in zip(layers, [*layers[1:], len(text)], strict=True):
+    for begin, end in pairwise([*layers, len(text)]):
         for message in _messages(text[begin + 1 : end]):
             yield Frame(message, moment, source, target, carrier, 0, region.line)
 
