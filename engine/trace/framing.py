@@ -41,12 +41,16 @@ _SEPARATORS = b" \t\r\n\x0b-=_*#~"
 
 
 class Piece(msgspec.Struct, gc=False):
-    """One message cut out: its text, where it begins, where it ends, and whether only blanks follow it there."""
+    """One message cut out: its text, where it begins, where it ends, and whether only blanks follow it there.
+
+    `claimed` is its Content-Length, 0 where it has none.
+    """
 
     text: bytes
     begin: int
     end: int
     clean: bool
+    claimed: int = 0
 
 
 def is_stamped(row: bytes) -> bool:
@@ -154,17 +158,21 @@ def _start_on_line(content: bytes, line: int, at: int, is_status: bool) -> int:
 def pieces(content: bytes, begin: int, end: int, limit: int, note: Note) -> Iterator[Piece]:
     """Messages in content[begin:end], one region of text between two frame lines."""
     sought = starts(content, begin, end)
+    patience = 1 << 23
     upcoming, later = next(sought, None), next(sought, None)
     while upcoming is not None:
         line, start = upcoming
         upcoming, later = later, next(sought, None)
         stop = upcoming[0] if upcoming is not None else end
         piece = _piece(content, line, start, min(stop, start + 2 * limit + 4096), limit, note)
-        if piece is not None and upcoming is not None and piece.end >= stop:
+        if piece is not None and upcoming is not None and piece.end >= stop and patience > 0:
             # The next start line may lie in this message's body: a fragment (RFC 3420) or a quoted message.
             third = later[0] if later is not None else end
             whole = _around(content, line, start, upcoming[0], third, end, limit, note)
-            if whole is not None:
+            if whole is None:
+                # Long bodies that are not there cost a look each: an input full of them gets no more looks.
+                patience -= max(0, piece.claimed - 1024)
+            else:
                 piece = whole
                 while upcoming is not None and upcoming[0] < whole.end:
                     upcoming, later = later, next(sought, None)
@@ -177,16 +185,17 @@ def _piece(content: bytes, line: int, start: int, stop: int, limit: int, note: N
     block = content[start:stop]
     if prefix:
         block = without_prefix(prefix, block)
-    text, used = tidy(block, start, note, bare=not prefix)
+    text, used, claimed = tidy(block, start, note, bare=not prefix)
     if not text:
         return None
     if len(text) > limit:
         note("oversize", start)
         text = text[:limit]
     if prefix:
-        return Piece(text, start, stop, False)
+        return Piece(text, start, stop, False, claimed)
     rest = content[start + used : stop]
-    return Piece(text, start, stop if not rest.strip(_BLANK) else start + used, not rest.strip(_SEPARATORS))
+    end = stop if not rest.strip(_BLANK) else start + used
+    return Piece(text, start, end, not rest.strip(_SEPARATORS), claimed)
 
 
 def _around(
@@ -217,7 +226,7 @@ def _around(
         if not fragment:
             return None
         block = without_prefix(prefix, content[start : min(third, following + 2 * limit)])
-        text, _ = tidy(block, start, note, bare=False)
+        text, _, _ = tidy(block, start, note, bare=False)
         return Piece(text[:limit], start, following + 1, False)
     newline = content.find(b"\n", start)
     crlf = content[newline - 1 : newline] == b"\r"
@@ -238,7 +247,7 @@ def _around(
             return None
         # The fragment's own first line is there, whatever became of what follows it.
         stop = min(stop, third)
-    text, used = tidy(content[start : min(stop + 2, end)], start, note, bare=True)
+    text, used, _ = tidy(content[start : min(stop + 2, end)], start, note, bare=True)
     return Piece(text[:limit], start, max(start + used, following + 1), True)
 
 
@@ -318,19 +327,22 @@ def _class(piece: bytes) -> bytes:
     return b"a" if piece[:1].isalnum() else piece
 
 
-def tidy(block: bytes, offset: int, note: Note, *, bare: bool) -> tuple[bytes, int]:
-    """(the message `block` begins with, with its line ends as on the wire; bytes of `block` that are it).
+def tidy(block: bytes, offset: int, note: Note, *, bare: bool) -> tuple[bytes, int, int]:
+    """(the message `block` begins with, with its line ends as on the wire; bytes of `block` that are it; its length).
+
+    The length is Content-Length, 0 where there is none.
 
     `bare` says that the start line stood at a line's start, where a start line alone is a message; elsewhere a header
     has to follow. Empty when there is none.
     """
     newline = block.find(b"\n")
     if newline < 0:
-        return (block.rstrip(_BLANK) + b"\r\n\r\n", len(block)) if bare and block.strip(_BLANK) else (b"", 0)
+        alone = block.rstrip(_BLANK)
+        return (alone + b"\r\n\r\n", len(block), 0) if bare and alone else (b"", 0, 0)
     crlf = block[newline - 1 : newline] == b"\r"
     rows, used, has_body = _head(block, offset, note)
     if len(rows) < 2 and not bare:
-        return b"", 0
+        return b"", 0, 0
     length: int | None = None
     kind = b""
     for row in rows:
@@ -344,9 +356,9 @@ def tidy(block: bytes, offset: int, note: Note, *, bare: bool) -> tuple[bytes, i
     if b"\xe2\x80" in head and b'"' not in head:
         head = head.replace(b"\xe2\x80\x9c", b'"').replace(b"\xe2\x80\x9d", b'"')
     if not has_body:
-        return head, used
+        return head, used, length or 0
     body, taken = body_of(block[used:], length, kind, crlf)
-    return head + body, used + taken
+    return head + body, used + taken, length or 0
 
 
 def _head(block: bytes, offset: int, note: Note) -> tuple[list[bytes], int, bool]:

@@ -65,7 +65,7 @@ def objects(data: bytes, options: Options) -> Iterator[tuple[int, dict[str, Any]
     """
     text = data.decode("latin-1")
     decoder = json.JSONDecoder(object_pairs_hook=_pairs)
-    position = faults = 0
+    position = faults = seen = 0
     entered = False
     while faults < MAX_FAULTS:
         gap = _GAP.match(text, position)
@@ -73,7 +73,9 @@ def objects(data: bytes, options: Options) -> Iterator[tuple[int, dict[str, Any]
         if position >= len(text):
             return
         if text[position] == "{":
-            value, end = _decoded(decoder, text, position)
+            line = _line(text, position) if position >= seen else ""
+            seen = max(seen, position + len(line))
+            value, end = _decoded(decoder, text, position, line)
             if value is not None:
                 yield position, value
                 position = end
@@ -95,23 +97,47 @@ def objects(data: bytes, options: Options) -> Iterator[tuple[int, dict[str, Any]
         position = following.end()
 
 
-def _decoded(decoder: json.JSONDecoder, text: str, position: int) -> tuple[dict[str, Any] | None, int]:
-    """(object, its end), or (None, where it is wrong), negative where the fault is within one line that was whole."""
-    newline = text.find("\n", position)
-    line_end = newline if newline >= 0 else len(text)
-    if line_end - position > 2 and text[line_end - 1] in "}\r":
-        # One a line: a fault costs no more than its line.
+def _line(text: str, position: int) -> str:
+    """The rest of a line, empty where it is longer than any row should be."""
+    newline = text.find("\n", position, position + (1 << 20))
+    if newline < 0:
+        return text[position:] if len(text) - position < 1 << 20 else ""
+    return text[position:newline]
+
+
+def _decoded(decoder: json.JSONDecoder, text: str, position: int, line: str) -> tuple[dict[str, Any] | None, int]:
+    """(object, its end), or (None, where it is wrong), negative where the fault lies within `line`."""
+    line = line.rstrip(", \r\t")
+    if len(line) > 2 and line[-1] == "}":
+        # One a line: a fault costs no more than its line, unless the object goes on behind it.
         try:
-            value, end = decoder.raw_decode(text[position:line_end])
+            value, end = decoder.raw_decode(line)
+        except json.JSONDecodeError as error:
+            if error.pos < len(line) - 1:
+                return None, -(position + len(line))
         except (ValueError, RecursionError):
-            return None, -line_end
-        return value, position + end
+            return None, -(position + len(line))
+        else:
+            return value, position + end
     try:
         return decoder.raw_decode(text, position)
     except json.JSONDecodeError as error:
         return None, error.pos
     except (ValueError, RecursionError):
         return None, position + 1
+
+
+def read_json(data: bytes, options: Options) -> Iterator[Frame]:
+    """The messages of every row in a JSON input, each at the offset of its start line where that can be told."""
+    clock = options.clock()
+    for offset, value in objects(data, options):
+        last = offset
+        for row in holders(value):
+            for frame in frames_of(flat(row), offset, clock, options):
+                if last >= 0 and row is not value:
+                    last = data.find(frame.text[:32].partition(b"\r")[0], last + 1)
+                    frame.offset = max(last, offset)
+                yield frame
 
 
 def flat(value: Any) -> dict[str, str]:

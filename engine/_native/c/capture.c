@@ -1,8 +1,6 @@
 /* pcap and saved HEP streams, and the choice between the capture formats (pcapng: capture_blocks.c).
    pcap has no sync marker. A place is believed to start a record when a chain of plausible records starts
-   there; the same test finds the way back after damage and the places where a file is split over workers. A
-   worker reads on until its position reaches the next worker's first record; when it lands beyond, that place
-   was no record of the serial reading and the next part is to be read again from the position. */
+   there; the same test finds the way back after damage and the places where a file is split over workers. */
 #include "capture_blocks.h"
 #include "hep.h"
 #include "octets.h"
@@ -167,6 +165,20 @@ static uint64_t pcap_search(const struct capture *c, const uint8_t *source, size
     return count;
 }
 
+/* The record that covers `from` ends at a boundary. Looking for the outermost one first keeps a capture that is
+   the payload of a packet from passing for the file itself. */
+static uint64_t pcap_boundary(const struct capture *c, const uint8_t *source, size_t count, uint64_t from) {
+    if (from <= PCAP_HEADER) return PCAP_HEADER;
+    const uint32_t first_s = pcap_first_second(c, source, count);
+    const uint64_t reach = pcap_limit(c) + c->record_header;
+    uint64_t at = from - PCAP_HEADER > reach ? from - reach : PCAP_HEADER;
+    for (; at < from; at++) {
+        const uint64_t end = pcap_plausible(c, source, count, at, first_s);
+        if (TL_UNLIKELY(end >= from) && (end == count || pcap_chain(c, source, count, end, first_s))) return end;
+    }
+    return pcap_search(c, source, count, from, count);
+}
+
 static int only_zeros(const uint8_t *p, size_t count) {
     while (count && !*p) p++, count--;
     return count == 0;
@@ -179,8 +191,8 @@ static int pcap_recover(struct capture *c, const uint8_t *source, size_t count, 
     const uint64_t at = c->position, left = count - at;
     if (left < c->record_header) {
         c->position = count;
-        if (left) problem_note(problems, only_zeros(source + at, left) ? PROBLEM_TRAILING_BYTES
-                                                                       : PROBLEM_RECORD_TRUNCATED, at);
+        const int padding = left >= 4 && only_zeros(source + at, left);
+        if (left) problem_note(problems, padding ? PROBLEM_TRAILING_BYTES : PROBLEM_RECORD_TRUNCATED, at);
         return 0;
     }
     const uint64_t found = pcap_search(c, source, count, at + 1, count);
@@ -231,7 +243,7 @@ static int pcap_next(struct capture *c, const uint8_t *source, size_t count, str
         const int empty = h.captured == 0 || h.captured > h.original;
         if (TL_UNLIKELY(empty) && pcap_joined(c, source, count)) continue;
         if (TL_LIKELY(h.captured <= pcap_limit(c) && size <= left)) {
-            if (TL_UNLIKELY(pcap_odd(c, &h)) && pcap_swallows(c, source, count, size, problems)) continue;
+            if (TL_UNLIKELY(pcap_odd(c, &h)) && c->number && pcap_swallows(c, source, count, size, problems)) continue;
             c->position = at + size;
             /* Records are much alike in size: a guess at where later headers lie, two cache lines of them. */
             const uint64_t ahead = at + (uint64_t)size * PREFETCH_RECORDS;
@@ -269,8 +281,8 @@ static uint64_t hep_search(const uint8_t *source, size_t count, uint64_t from) {
         if (!p) return count;
         at = (uint64_t)(p - source);
         if (at < from + 2) continue;
-        uint64_t next = at - 2;
-        for (int packets = 0; packets < CHAIN_LENGTH && next && next < count; packets++)
+        uint64_t next = hep_following(source, count, at - 2);
+        for (int packets = 1; packets < CHAIN_LENGTH && next && next < count; packets++)
             next = hep_following(source, count, next);
         if (next) return at - 2;
     }
@@ -324,8 +336,7 @@ uint64_t capture_boundary(const struct capture *c, const uint8_t *source, size_t
     if (from >= count) return count;
     switch (c->format) {
     case CAPTURE_PCAP:
-        if (c->interface_count == 0) return count;
-        return pcap_search(c, source, count, from < PCAP_HEADER ? PCAP_HEADER : from, count);
+        return c->interface_count ? pcap_boundary(c, source, count, from) : count;
     case CAPTURE_PCAPNG: return block_search(source, count, from, c->swapped);
     case CAPTURE_HEP: return hep_search(source, count, from);
     default: return count;

@@ -150,21 +150,14 @@ static void take_secrets(struct capture *c, const struct block *b, const uint8_t
 /* Ticks of an interface as nanoseconds since 1970, held inside 64 bits. */
 static int64_t tick_time(const struct capture_interface *interface, uint64_t ticks) {
     const uint64_t rate = interface->ticks_per_second;
-    uint64_t fraction;
-    int64_t seconds, time_ns;
     if (TL_LIKELY(interface->offset_s == 0)) {
         if (rate == 1000000 && ticks < INT64_MAX / 1000) return (int64_t)(ticks * 1000);
         if (rate == NANOSECONDS && ticks <= INT64_MAX) return (int64_t)ticks;
     }
-    fraction = ticks % rate;
-    seconds = ticks / rate > INT64_MAX ? INT64_MAX : (int64_t)(ticks / rate);
-    fraction = (uint64_t)((unsigned __int128)fraction * NANOSECONDS / rate);
-    if (__builtin_add_overflow(seconds, interface->offset_s, &seconds))
-        return interface->offset_s < 0 ? INT64_MIN : INT64_MAX;
-    if (__builtin_mul_overflow(seconds, (int64_t)NANOSECONDS, &time_ns) ||
-        __builtin_add_overflow(time_ns, (int64_t)fraction, &time_ns))
-        return seconds < 0 ? INT64_MIN : INT64_MAX;
-    return time_ns;
+    const __int128 exact = (__int128)(ticks / rate) * NANOSECONDS + (__int128)(ticks % rate) * NANOSECONDS / rate +
+                           (__int128)interface->offset_s * NANOSECONDS;
+    if (exact > INT64_MAX) return INT64_MAX;
+    return exact < INT64_MIN ? INT64_MIN : (int64_t)exact;
 }
 
 struct packet_fields { uint64_t ticks; uint32_t interface, captured, original, start; int timed; };

@@ -126,9 +126,9 @@ int capture_next(struct capture *capture, const uint8_t *source, size_t count,
                  struct capture_record *record, struct problems *problems);
 /* First record boundary found at or behind `from` (at least 8 plausible chained records, or the end), for
    splitting one file over workers. `capture` is opened on the same file. Returns an offset <= count. A worker
-   reads until its position reaches the next part's boundary; were it to land behind, that boundary was none
-   and the next part starts at the position. A pcapng part needs a copy of a `capture` that has read the
-   section's interfaces, that is, the first record. */
+   reads until a record's offset is at or behind the next part's boundary and leaves that one out; if it lies
+   behind, the boundary was none and the next part is to be read again from that offset. A pcapng part needs a
+   copy of a `capture` that has read its section's interfaces, that is, a record. */
 uint64_t capture_boundary(const struct capture *capture, const uint8_t *source, size_t count, uint64_t from);
 
 /* Decapsulates a record to its transport. Returns 0, or STATUS_UNSUPPORTED (ARP and the like, no problem),

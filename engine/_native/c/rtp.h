@@ -88,7 +88,8 @@ struct rtp_stream {
     int64_t tick_ns;               /* when the running second ends */
     int64_t first_time_ns, delta_max_ns;
     struct rtp_buffer buffers[3];  /* 50 ms, 200 ms, adaptive up to 500 ms */
-    uint32_t deltas, late_deltas;
+    uint32_t deltas, last_number;  /* record numbers */
+    uint32_t inspected_packets;    /* G.711 payloads */
     uint8_t ttl, state /* bits of rtp_stream.h */, payload_index, step_index, size_index, size_count;
     uint16_t size_min, size_max;
     struct rtp_count steps[RTP_STEPS];
@@ -106,10 +107,10 @@ struct rtp_stream {
     uint64_t payload_types[2];
     double drift_sum[4];           /* x, y, xx, xy of the lower envelope, s and ms */
     uint32_t drift_points, drift_last_s, second;
-    uint32_t first_number, last_number; /* record numbers */
+    uint32_t first_number, late_deltas;
     uint32_t mirrored, duplicates, reordered, strays, restarts, jumps_forward, jumps_back;
     uint32_t markers, comfort_noise, payload_type_changes, timestamp_jumps, gaps, pauses, dscp_changes, ttl_changes;
-    uint32_t first_timestamp;
+    uint32_t first_timestamp, first_event_timestamp;
     uint16_t first_sequence; uint8_t first_dscp, first_ttl;
     /* losses in settled order (RFC 3611 §4.7.2) */
     uint32_t loss_run, loss_run_max, loss_runs, loss_runs_long /* >= 5 */;
@@ -121,13 +122,13 @@ struct rtp_stream {
     float worst_loss_percent, worst_burst_ratio;
     /* telephone-event (RFC 4733 §2.5) */
     uint64_t digits[2];            /* digit k in nibble k: 0-9, 10 '*', 11 '#', 12-15 A-D */
-    uint32_t event_timestamp, first_event_timestamp, events, event_packets;
+    uint32_t event_timestamp, events, event_packets;
     float event_ms_per_tick;
     uint16_t event_flaws, event_no_end, event_few_ends, event_shrinking, event_zero, event_short, event_split;
     uint16_t event_duration; uint8_t event_code, event_ends, event_marks, event_payload_type, digit_count, spare;
     /* G.711 payloads */
     uint64_t level_squares;        /* of samples scaled to 16 bits */
-    uint32_t level_samples, clipped_samples, silent_packets, inspected_packets;
+    uint32_t level_samples, clipped_samples, silent_packets;
     uint16_t level_peak, ssrc_changes;
     /* RTCP (RFC 3550 §6.4, RFC 3611) */
     int64_t rtcp_first_ns, rtcp_last_ns, report_first_ns, report_last_ns, sr_time_ns[2], rrtr_time_ns;

@@ -424,7 +424,7 @@ void stream_take(struct rtp_stream *s, const struct packet *p, const struct rtp_
         s->received = 1;
     }
     s->bytes += h->payload_length;
-    s->markers += h->marker;
+    if (TL_UNLIKELY(h->marker)) s->markers++;
     if (TL_UNLIKELY(p->dscp != s->dscp || p->ttl != s->ttl)) note_marks(s, p);
     if (TL_UNLIKELY(h->extension_profile | h->csrc_count | h->padding)) note_header(s, h);
     s->last_number = p->number;

@@ -26,7 +26,7 @@ FORMAT = line_format(
     Mark(
         b"SIPMSGT",
         re.compile(
-            rb"SIPMSGT(?P<rest>[^\n]{0,1024}?)\bL(?P<source>" + _SOCKET + rb")/R(?P<target>" + _SOCKET + rb")/"
+            rb"SIPMSGT(?P<rest>[^\n]{0,256}?)\bL(?P<source>" + _SOCKET + rb")/R(?P<target>" + _SOCKET + rb")/"
             rb"(?P<transport>UDP|TCP|TLS|WSS|WS)/?"
         ),
         head=_side,

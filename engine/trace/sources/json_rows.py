@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from engine.trace import rows
-from engine.trace.sources.base import Format, Frame, Options
-
-
-def _frames(data: bytes, options: Options) -> Iterator[Frame]:
-    clock = options.clock()
-    for offset, value in rows.objects(data, options):
-        for row in rows.holders(value):
-            yield from rows.frames_of(rows.flat(row), offset, clock, options)
+from engine.trace.sources.base import Format
 
 
 def _sniff(head: bytes) -> float:
@@ -21,4 +12,4 @@ def _sniff(head: bytes) -> float:
     return 0.6 if b"SIP/2.0" in head and b'":' in head else 0.0
 
 
-FORMAT = Format("json_rows", (".json", ".ndjson", ".jsonl"), "JSON rows with messages", _sniff, _frames, structured=True)
+FORMAT = Format("json_rows", (".json", ".ndjson", ".jsonl"), "JSON rows with messages", _sniff, rows.read_json, structured=True)

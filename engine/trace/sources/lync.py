@@ -32,7 +32,7 @@ def _read(region: Region) -> Iterator[Frame]:
         body = body.removeprefix(b" ").lstrip(b"\r\n") if body[:2] != b" \r" else body[3:]
         newline = b"\r\n" if b"\r\n" in head else b"\n"
         message = head.rstrip(b"\r\n") + newline + newline + body
-    cut, _ = tidy(message, region.line, region.options.note, bare=True)
+    cut, _, _ = tidy(message, region.line, region.options.note, bare=True)
     if not cut:
         return
     stamp = _STAMP.search(region.prefix)

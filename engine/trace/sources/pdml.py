@@ -18,7 +18,7 @@ _ENDS = {
     for name in (b"ip.src", b"ip.dst", b"ipv6.src", b"ipv6.dst")
 }
 _PORT = re.compile(rb'<field name="(udp|tcp|sctp)\.(src|dst)port"[^>]{0,512}? show="(\d{1,5})"')
-_FIELD = re.compile(rb'<field name="sip\.(Request-Line|Status-Line|msg_hdr|msg_body)"([^>]*)>')
+_FIELD = re.compile(rb'<field name="sip\.(Request-Line|Status-Line|msg_hdr|msg_body)"([^<>]*+)>')
 _SHOW = re.compile(rb'(?:\A|\s)show="([^"]*)"')
 _VALUE = re.compile(rb'(?:\A|\s)value="([0-9a-fA-F]*)"')
 _ENTITY = re.compile(rb"&(lt|gt|amp|quot|apos|#x?[0-9a-fA-F]{1,6});")

@@ -365,14 +365,11 @@ def test_a_broken_hep_packet_in_a_stream_is_stepped_over() -> None:
 
 
 def part(file: bytes, start: int | None, stop: int) -> list[tuple[int, int, bytes]]:
-    """(offset, time, bytes) of the records a worker reads from `start` until its position reaches `stop`."""
+    """(offset, time, bytes) of the records a worker reads from `start` up to the one at or behind `stop`."""
     capture, rows = Capture(file), []
     if start is not None:
         capture.position = start
-    while capture.position < stop:
-        row = next(capture, None)
-        if row is None:
-            break
+    while (row := next(capture, None)) is not None and row[1] < stop:
         rows.append((row[1], row[0], row[2]))
     return rows
 
@@ -426,6 +423,4 @@ def test_boundaries_of_pcapng_and_hep_files_are_block_and_packet_starts() -> Non
     for file in (build.pcapng(timed(30)), build.hep_file([build.hep3(b"payload")] * 30)):
         starts = {row[1] for row in Capture(file)} | {len(file)}
         splitter = Capture(file)
-        first = min(starts)
-        found = {splitter.boundary(at) for at in range(first, len(file) + 1)}
-        assert found == starts
+        assert {splitter.boundary(at) for at in range(min(starts), len(file) + 1)} == starts
