@@ -146,7 +146,7 @@ class Capture:
             self.defects[damage] += 1
         caller = call.caller._replace(port=call.caller_port)
         called = call.called._replace(port=call.called_port)
-        payload_type = int(str(call.fields[b"answer"], "ascii").split("RTP/AVP ")[1].split()[0])
+        payload_type = int(call.fields[b"answer"].split(b"RTP/AVP ")[1].split()[0])
         generator = np.random.default_rng((self.serial, number))
         for way, (source, sink) in enumerate(((caller, called), (called, caller))):
             if way and damage == "one-way-audio":

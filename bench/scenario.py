@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bench.wire import Endpoint
 
@@ -114,7 +114,7 @@ class Call(NamedTuple):
     called: Endpoint
     caller_port: int
     called_port: int
-    fields: dict[bytes, object]
+    fields: dict[bytes, Any]
     rng: Random
 
 
@@ -145,7 +145,7 @@ def make_call(rng: Random, number: int, ends: tuple[Endpoint, Endpoint], transpo
     offer = description(caller.text, caller_port, types, 100_000_000 + number)
     answer = description(called.text, called_port, (types[0], *types[-1:]), 500_000_000 + number)
     token = b"%016x" % rng.getrandbits(64)
-    fields: dict[bytes, object] = {
+    fields: dict[bytes, Any] = {
         b"src": caller.text, b"dst": called.text, b"transport": transport, b"lower": transport.lower(),
         b"from": b"1%010d" % rng.randrange(10**10), b"to": b"4%010d" % rng.randrange(10**10),
         b"name": rng.choice(NAMES), b"branch": token[:12], b"ftag": token[4:], b"ttag": b"as%08x" % rng.getrandbits(32),
@@ -186,7 +186,6 @@ def response(
 def answer(call: Call) -> bytes:
     """The 200 to the INVITE, with the session description."""
     body = call.fields[b"answer"]
-    assert isinstance(body, bytes)
     tail = b"Content-Type: application/sdp\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
     whole = response(call, b"200 OK")
     return whole.removesuffix(b"Content-Length: 0\r\n\r\n") + tail
@@ -205,7 +204,7 @@ def opening(call: Call) -> tuple[list[Said], int]:
 
 def ending(call: Call, at: int) -> list[Said]:
     """BYE by the caller and its 200."""
-    cseq = int(str(call.fields[b"cseq"])) + 1
+    cseq = call.fields[b"cseq"] + 1
     return [
         (at, 0, request(call, b"BYE", cseq=cseq)),
         (at + (3 + call.rng.randrange(30)) * MILLISECOND, 1, response(call, b"200 OK", b"BYE", b"b", cseq)),

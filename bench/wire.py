@@ -43,7 +43,7 @@ def ones_sum(payload: bytes) -> int:
     """Folded one's complement sum of big-endian 16-bit words (RFC 1071); odd lengths are padded with zero."""
     if len(payload) & 1:
         payload += b"\0"
-    total = sum(struct.unpack(f">{len(payload) >> 1}H", payload))
+    total: int = sum(struct.unpack(f">{len(payload) >> 1}H", payload))
     total = (total & 0xFFFF) + (total >> 16)
     return (total & 0xFFFF) + (total >> 16)
 

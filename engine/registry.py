@@ -18,7 +18,9 @@ def load(package: str, constant: str, contract: type[Member]) -> Mapping[str, Me
     member and ValueError for two of one name.
     """
     members: dict[str, Member] = {}
-    for module in sorted(found.name for found in pkgutil.iter_modules(importlib.import_module(package).__path__)):
+    for module in sorted(
+        found.name for found in pkgutil.iter_modules(importlib.import_module(package).__path__)
+    ):
         if module == "base":
             continue
         member: Any = getattr(importlib.import_module(f"{package}.{module}"), constant, None)

@@ -49,4 +49,5 @@ def run(path: Path) -> Read:
     """One pass over a capture."""
     install()
     told = subprocess.run([PYTHON, "-c", SCRIPT, path], check=True, capture_output=True).stdout.split()
-    return Read(*map(int, told[:4]), float(told[4]))
+    records, packets, sequences, timestamps = map(int, told[:4])
+    return Read(records, packets, sequences, timestamps, float(told[4]))

@@ -118,12 +118,12 @@ def starts(content: bytes, begin: int, end: int) -> Iterator[tuple[int, int]]:
     for found in START.finditer(content, begin, end):
         at = found.start()
         line = content.rfind(b"\n", floor, at) + 1
+        floor = found.end()
         if not line:
             if not first:
                 continue
             line = begin
         first = False
-        floor = found.end()
         if at - line > 16_384:
             continue
         start = _start_on_line(content, line, at, found["code"] is not None)
@@ -152,7 +152,11 @@ def _start_on_line(content: bytes, line: int, at: int, is_status: bool) -> int:
     if METHOD.fullmatch(words[0]):
         return line + len(head) - len(words[0])
     glued = _GLUED.search(words[0])
-    return line + len(head) - len(glued[0]) if glued and head[-len(glued[0]) - 1 : -len(glued[0])] != b"=" else -1
+    return (
+        line + len(head) - len(glued[0])
+        if glued and head[-len(glued[0]) - 1 : -len(glued[0])] != b"="
+        else -1
+    )
 
 
 def pieces(content: bytes, begin: int, end: int, limit: int, note: Note) -> Iterator[Piece]:
@@ -263,7 +267,9 @@ def without_prefix(prefix: bytes, block: bytes) -> bytes:
         size = len(prefix)
         if not rows[1].startswith(prefix):
             return block
-        return b"\n".join([rows[0], *(row[size:] if row.startswith(prefix) else row.lstrip(b" \t") for row in rows[1:])])
+        return b"\n".join(
+            [rows[0], *(row[size:] if row.startswith(prefix) else row.lstrip(b" \t") for row in rows[1:])]
+        )
     shape = _Shape(prefix)
     if shape.end(rows[1]) < 0 and (len(rows) < 3 or shape.end(rows[2]) < 0):
         for number, row in enumerate(rows[1:], 1):

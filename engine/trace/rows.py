@@ -17,7 +17,9 @@ MAX_FAULTS = 256
 _OBJECT = re.compile(r"\n[ \t]*(?=\{)")
 _ARRAY = re.compile(r"\[\s*(?=\{)")
 _GAP = re.compile(r"[\s,\[\]\x1e]*")
-_STARTS = re.compile(r"\s*(?:SIP/2\.0 \d{3}|[A-Za-z]{3,20} +[A-Za-z][A-Za-z0-9+.\-]{0,30}:\S+ +SIP/2\.0\s)")
+_STARTS = re.compile(
+    r"\s*(?:SIP/2\.0 \d{3}|[A-Za-z]{3,20} +[A-Za-z][A-Za-z0-9+.\-]{0,30}:\S+ +SIP/2\.0(?:\s|\\[rn]))"
+)
 
 _MESSAGE = ("raw", "msg", "message", "sip_message", "payload", "sip", "body", "data", "text", "content")
 _SOURCE_IP = ("srcip", "src_ip", "source_ip", "sourceip", "source.ip", "source.address", "src", "source", "from_ip",
@@ -25,7 +27,15 @@ _SOURCE_IP = ("srcip", "src_ip", "source_ip", "sourceip", "source.ip", "source.a
 _TARGET_IP = ("dstip", "dst_ip", "destination_ip", "destinationip", "destination.ip", "destination.address", "dst",
               "destination", "target", "to_ip", "ip.dst", "daddr")  # fmt: skip
 _SOURCE_PORT = ("srcport", "src_port", "source_port", "sourceport", "source.port", "sport", "from_port")
-_TARGET_PORT = ("dstport", "dst_port", "destination_port", "destinationport", "destination.port", "dport", "to_port")
+_TARGET_PORT = (
+    "dstport",
+    "dst_port",
+    "destination_port",
+    "destinationport",
+    "destination.port",
+    "dport",
+    "to_port",
+)
 _TRANSPORT = ("transport", "proto", "protocol", "network.transport")
 _TIME = ("create_date", "time_stamp", "timestamp", "@timestamp", "micro_ts", "ts", "time", "date", "datetime",
          "created_at", "time_epoch")  # fmt: skip
@@ -105,7 +115,9 @@ def _line(text: str, position: int) -> str:
     return text[position:newline]
 
 
-def _decoded(decoder: json.JSONDecoder, text: str, position: int, line: str) -> tuple[dict[str, Any] | None, int]:
+def _decoded(
+    decoder: json.JSONDecoder, text: str, position: int, line: str
+) -> tuple[dict[str, Any] | None, int]:
     """(object, its end), or (None, where it is wrong), negative where the fault lies within `line`."""
     line = line.rstrip(", \r\t")
     if len(line) > 2 and line[-1] == "}":
@@ -148,7 +160,9 @@ def flat(value: Any) -> dict[str, str]:
         path, item, depth = pending.pop()
         if isinstance(item, dict):
             if depth < MAX_DEPTH:
-                pending += [(f"{path}.{key}" if path else str(key), inner, depth + 1) for key, inner in item.items()]
+                pending += [
+                    (f"{path}.{key}" if path else str(key), inner, depth + 1) for key, inner in item.items()
+                ]
         elif item is not None and not isinstance(item, list):
             found.setdefault(path.lower(), item if isinstance(item, str) else str(item))
     return found
@@ -213,7 +227,7 @@ def frames_of(fields: Mapping[str, str], offset: int, clock: Clock, options: Opt
     way = {"in": 1, "incoming": 1, "received": 1, "rx": 1, "out": 2, "outgoing": 2, "sent": 2, "tx": 2}.get(
         row.get("direction", "").lower(), 0
     )
-    for piece in framing.pieces(text, 0, len(text), options.max_message_bytes, options.note):
+    for piece in framing.pieces(text, 0, len(text), options.max_message_bytes, options.note_at(offset)):
         yield Frame(
             piece.text, moment, source, target, carrier, way, offset, _first(row, _CORRELATION), False, known
         )

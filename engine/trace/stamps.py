@@ -86,7 +86,9 @@ class Clock:
         if found := _DATED.search(text):
             return self.read(found), True
         if found := _NAMED.search(text):
-            year = found["year"] or (year_after["year"] if (year_after := _CTIME_YEAR.match(text, found.end())) else None)
+            year = found["year"] or (
+                year_after["year"] if (year_after := _CTIME_YEAR.match(text, found.end())) else None
+            )
             return self.read(found, year), True
         if found := _DAY_FIRST.search(text):
             return self.read(found), True

@@ -114,8 +114,8 @@ static void take_unavailable(struct trace *t, struct peers *peers, uint32_t at) 
     struct peer_state *all = peers_find(peers, host_of(t, x->target[at]), NONE);
     struct peer_state *pair = peers_find(peers, host_of(t, x->source[at]), host_of(t, x->target[at]));
     if (!all || !pair) return;
-    const int64_t oldest = all->times[all->count % MARKS];
     all->times[all->count++ % MARKS] = now;
+    const int64_t oldest = all->times[all->count % MARKS]; /* four before this one, once five were seen */
     if (all->count == 1) all->row = final;
     if (all->count >= MARKS && !all->sighted && !t->no_time && now - oldest <= 60000000000ll && now >=
         oldest) {
@@ -161,6 +161,17 @@ static int is_sip_port(const struct trace *t, uint32_t endpoint) {
     if (endpoint == NONE) return 0;
     const uint16_t port = t->endpoints.port[endpoint];
     return (port >= 5060 && port <= 5090) || t->endpoints.flags[endpoint] & (ENDPOINT_SIP | ENDPOINT_TLS);
+}
+
+/* The event is the server's RST, or the client's SYN that nobody answered: the server is the end with a SIP port. */
+static void take_refusal(struct trace *t, uint32_t event) {
+    const struct events_table *e = &t->events;
+    const uint32_t ends[2] = {e->source[event], e->target[event]};
+    for (int i = 0; i < 2; i++)
+        if (is_sip_port(t, ends[i])) {
+            sight(t, C_TCP_REFUSED, NONE, event, NONE, i, t->endpoints.port[ends[i]]);
+            return;
+        }
 }
 
 /* A quoted packet that was SIP, or RTP to an announced port of a call that was still up. */
@@ -289,10 +300,8 @@ static void check_events(struct trace *t) {
         if (e->kind[i] < EVENT_KIND_COUNT) kinds[e->kind[i]]++;
     if (kinds[EVENT_TCP_REFUSED] || kinds[EVENT_ICMP])
         for (uint32_t i = 0; i < e->head.count; i++) {
-            if (e->kind[i] == EVENT_TCP_REFUSED && is_sip_port(t, e->target[i]))
-                sight(t, C_TCP_REFUSED, NONE, i, NONE, 0, t->endpoints.port[e->target[i]]);
-            else if (e->kind[i] == EVENT_ICMP)
-                take_icmp(t, i);
+            if (e->kind[i] == EVENT_TCP_REFUSED) take_refusal(t, i);
+            else if (e->kind[i] == EVENT_ICMP) take_icmp(t, i);
         }
     struct peers peers;
     if (kinds[EVENT_PING] && !t->no_time && !peers_init(&peers, t, kinds[EVENT_PING] + kinds[EVENT_PONG])) {

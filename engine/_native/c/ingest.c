@@ -314,6 +314,16 @@ int trace_packet_bytes(struct trace *t, const uint8_t *source, size_t count, int
 
 /* ---- the end ---- */
 
+/* What a host is known to speak, from its own descriptions. */
+static void gather_codecs(struct trace *t) {
+    t->host_codecs = t->lender->lend(((size_t)t->endpoints.head.count + 1) * sizeof *t->host_codecs);
+    if (!t->host_codecs) { t->failed = 1; return; }
+    for (uint32_t line = 0; line < t->media_lines.head.count; line++) {
+        const uint32_t host = host_of(t, t->messages.source[t->media_lines.message[line]]);
+        if (host != NONE && t->media_lines.media[line] == SDP_AUDIO) t->host_codecs[host] |= t->media_lines.codecs[line];
+    }
+}
+
 static void sight_calls(struct trace *t) {
     uint32_t *rows = t->lender->lend((size_t)CALL_MESSAGES_MAX * sizeof *rows);
     if (!rows) { t->failed = 1; return; }
@@ -339,7 +349,10 @@ int trace_finish(struct trace *t) {
     if (!status) status = trace_correlate(t);
     if (!status) status = trace_link_streams(t);
     if (status) return status;
+    gather_codecs(t);
     sight_calls(t);
+    if (t->host_codecs) t->lender->take_back(t->host_codecs);
+    t->host_codecs = NULL;
 #define X(category) if (!t->failed) category##_trace(t);
     CONDITION_CATEGORIES(X)
 #undef X

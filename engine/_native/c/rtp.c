@@ -144,6 +144,7 @@ int rtp_table_full(const struct rtp_table *t) {
 
 void rtp_rehash(struct rtp_table *t, uint32_t *buckets, uint32_t bucket_count) {
     t->buckets = buckets;
+    while (bucket_count & (bucket_count - 1)) bucket_count &= bucket_count - 1; /* the power of two in it */
     t->bucket_count = bucket_count;
     for (uint32_t row = 0; row < t->count; row++) {
         struct rtp_lookup l;

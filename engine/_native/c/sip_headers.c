@@ -68,7 +68,7 @@ uint8_t sip_header_id(const uint8_t *name, size_t length) {
     }
     memcpy(line + 1, name, length);
     line[1 + length] = ':';
-    const uint8_t id = sip_candidate(line + 1, (uint32_t)length);
+    const uint8_t id = sip_candidate(sip_name_head(line + 1, (uint32_t)length), line + 1, (uint32_t)length);
     const struct sip_entry *entry = &sip_entries[id];
     uint64_t difference = entry->text[length] ^ ':'; /* a name with a colon in it matches no entry */
     for (unsigned i = 0; i < 32; i += 8)

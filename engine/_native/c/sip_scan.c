@@ -22,7 +22,7 @@ TL_INLINE void block_read_scalar(const uint8_t *source, struct sip_block *target
         const uint64_t usual = (low + 0x60 * SIP_ONES) & ~(low + SIP_ONES) & ~word; /* 0x20..0x7e */
         block.line_feed |= gather_bits(feed) << i;
         block.carriage_return |= gather_bits(back) << i;
-        block.odd |= gather_bits(~usual & high & ~feed & ~back) << i;
+        block.unusual |= gather_bits(~usual & high) << i;
         block.quote |= gather_bits(sip_zero_bytes(word ^ '"' * SIP_ONES)) << i;
     }
     *target = block;
@@ -41,6 +41,8 @@ TL_INLINE uint32_t colon_index_scalar(const uint8_t *line) {
     }
     return 32;
 }
+
+TL_INLINE uint64_t name_head_scalar(const uint8_t *line, uint32_t length) { return sip_name_head(line, length); }
 
 TL_INLINE int line_named_scalar(const uint8_t *line, const struct sip_entry *entry) {
     uint64_t difference = 0;
@@ -74,23 +76,26 @@ AVX2_INLINE void block_read_avx2(const uint8_t *source, struct sip_block *block)
     block->line_feed = equal_avx2(x, y, '\n');
     block->carriage_return = equal_avx2(x, y, '\r');
     block->quote = equal_avx2(x, y, '"');
-    block->odd = mask_avx2(_mm256_cmpgt_epi8(_mm256_add_epi8(x, turn), last),
-                           _mm256_cmpgt_epi8(_mm256_add_epi8(y, turn), last)) &
-                 ~(block->line_feed | block->carriage_return);
+    block->unusual = mask_avx2(_mm256_cmpgt_epi8(_mm256_add_epi8(x, turn), last),
+                               _mm256_cmpgt_epi8(_mm256_add_epi8(y, turn), last));
 }
 
-/* Most blocks hold one or two line ends: four are stored without a branch. */
+/* Most blocks hold one or two line ends: three are stored without a branch. */
 AVX2_INLINE uint32_t ends_write_avx2(uint16_t *target, uint64_t bits, uint32_t base) {
     const uint32_t count = (uint32_t)_mm_popcnt_u64(bits);
-    for (uint32_t i = 0; i < 4; i++, bits &= bits - 1) target[i] = (uint16_t)(base + sip_lowest(bits));
-    if (TL_UNLIKELY(count > 4))
-        for (uint32_t i = 4; i < count; i++, bits &= bits - 1) target[i] = (uint16_t)(base + sip_lowest(bits));
+    for (uint32_t i = 0; i < 3; i++, bits &= bits - 1) target[i] = (uint16_t)(base + sip_lowest(bits));
+    for (uint32_t i = 3; TL_UNLIKELY(i < count); i++, bits &= bits - 1)
+        target[i] = (uint16_t)(base + sip_lowest(bits));
     return count;
 }
 
 AVX2_INLINE uint32_t colon_index_avx2(const uint8_t *line) {
     const __m256i x = _mm256_loadu_si256((const __m256i *)line);
     return _tzcnt_u32((uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(x, _mm256_set1_epi8(':'))));
+}
+
+AVX2_INLINE uint64_t name_head_avx2(const uint8_t *line, uint32_t length) {
+    return _bzhi_u64(sip_load(line), 8 * length);
 }
 
 AVX2_INLINE int line_named_avx2(const uint8_t *line, const struct sip_entry *entry) {
@@ -110,8 +115,7 @@ AVX512_INLINE void block_read_avx512(const uint8_t *source, struct sip_block *bl
     block->line_feed = _mm512_cmpeq_epi8_mask(x, _mm512_set1_epi8('\n'));
     block->carriage_return = _mm512_cmpeq_epi8_mask(x, _mm512_set1_epi8('\r'));
     block->quote = _mm512_cmpeq_epi8_mask(x, _mm512_set1_epi8('"'));
-    block->odd = _mm512_cmpgt_epi8_mask(turned, _mm512_set1_epi8(-34)) &
-                 ~(block->line_feed | block->carriage_return);
+    block->unusual = _mm512_cmpgt_epi8_mask(turned, _mm512_set1_epi8(-34));
 }
 
 AVX512_INLINE uint32_t ends_write_avx512(uint16_t *target, uint64_t bits, uint32_t base) {
@@ -139,6 +143,10 @@ AVX512_INLINE uint32_t colon_index_avx512(const uint8_t *line) {
     return _tzcnt_u32(_mm256_cmpeq_epi8_mask(x, _mm256_set1_epi8(':')));
 }
 
+AVX512_INLINE uint64_t name_head_avx512(const uint8_t *line, uint32_t length) {
+    return name_head_avx2(line, length);
+}
+
 AVX512_INLINE int line_named_avx512(const uint8_t *line, const struct sip_entry *entry) {
     return line_named_avx2(line, entry);
 }
@@ -146,21 +154,31 @@ AVX512_INLINE int line_named_avx512(const uint8_t *line, const struct sip_entry 
 
 /* ---- rare parts of the structural pass ---- */
 
-/* What one block hands to the next: whether its last byte was CR, and its two last LF bits. */
-struct carry { uint64_t after_return, feeds; };
+/* What the structural pass keeps in registers: what the last byte was, what was seen, line ends written. */
+struct pass {
+    uint64_t after_return, after_feed, odd, quoted;
+    uint32_t ends;
+};
 
-/* Asked where two LF stand close or a line end is not CRLF. The empty line is an LF behind LF, or behind
-   LF CR. Returns the bits of the block that belong to the headers. */
-static __attribute__((noinline)) uint64_t block_special(struct sip_walk *w, uint64_t lf, uint64_t after_cr,
-                                                        struct carry carry, uint32_t base) {
-    const uint64_t after_lf = lf << 1 | carry.feeds >> 1, after_lf_cr = (lf << 2 | carry.feeds) & after_cr;
-    const uint64_t empty = lf & (after_lf | after_lf_cr);
-    const uint64_t keep = empty ? empty ^ (empty - 1) : ~(uint64_t)0;
-    const uint64_t bare = lf & ~after_cr & keep;
-    if (empty) w->ended = 1;
+/* Asked where an LF is followed by CR or LF, or a line end is not CRLF. Looks for the empty line, and cuts
+   the masks off in front of it. */
+static __attribute__((noinline)) void block_special(struct sip_walk *w, struct sip_block *block,
+                                                    uint64_t after_cr, uint64_t after_lf, uint32_t base) {
+    const uint64_t lf = block->line_feed, cr = block->carriage_return;
+    uint64_t keep = ~(uint64_t)0, bare = lf & ~after_cr;
+    for (uint64_t bits = after_lf & (lf | cr); bits; bits &= bits - 1) {
+        const uint32_t i = sip_lowest(bits), at = base + i, returned = cr >> i & 1;
+        if (returned && (at + 1 >= w->count || w->source[at + 1] != '\n')) continue;
+        keep = ((uint64_t)1 << i) - 1;
+        bare &= keep | (uint64_t)1 << i;
+        w->ended = 1;
+        w->message->body_offset = at + 1 + returned;
+        break;
+    }
     if (bare && w->bare_line_feed == UINT32_MAX) w->bare_line_feed = base + sip_lowest(bare);
-    w->odd |= after_cr & ~lf & keep;
-    return keep;
+    block->unusual = (block->unusual | (after_cr & ~lf)) & keep;
+    block->line_feed &= keep;
+    block->quote &= keep;
 }
 
 /* ---- rare lines ---- */
@@ -222,12 +240,27 @@ static int quote_open_masked(const struct sip_walk *w, uint32_t from, uint32_t t
     return open;
 }
 
-static void quotes_check(struct sip_walk *w, uint32_t from, uint32_t to) {
+/* Offset of the first '"' of the round at `from` or behind it, UINT32_MAX where there is none. */
+static uint32_t quote_next(const struct sip_walk *w, uint32_t from) {
     const struct sip_lines *lines = &w->lines;
-    if (from >= to) return;
-    const int inside = from >= lines->base && to - lines->base <= SIP_BLOCKS * 64;
-    if (inside ? quote_open_masked(w, from, to) : quote_open(w->source, from, to))
-        sip_defect(w->message, SIP_QUOTE_UNBALANCED, from);
+    const uint32_t start = from > lines->base ? from - lines->base : 0;
+    uint64_t mask = ~(uint64_t)0 << start % 64;
+    for (uint32_t block = start / 64; block < lines->blocks; block++, mask = ~(uint64_t)0) {
+        const uint64_t bits = lines->quotes[block] & mask;
+        if (bits) return lines->base + 64 * block + sip_lowest(bits);
+    }
+    return UINT32_MAX;
+}
+
+/* Checks a value in whose line a '"' stands. Returns where the next one stands behind `end`. */
+static uint32_t quotes_check(struct sip_walk *w, uint8_t id, uint32_t from, uint32_t to, uint32_t end) {
+    const struct sip_lines *lines = &w->lines;
+    if (from < to && sip_has_bit(sip_quoted_headers, id)) {
+        const int inside = from >= lines->base && to - lines->base <= 64 * lines->blocks;
+        if (inside ? quote_open_masked(w, from, to) : quote_open(w->source, from, to))
+            sip_defect(w->message, SIP_QUOTE_UNBALANCED, from);
+    }
+    return quote_next(w, end);
 }
 
 /* Presence, first row and repeats of a kept row. No branch: whether a header repeats is hard to foresee. */
@@ -304,12 +337,34 @@ static __attribute__((noinline)) int line_take(struct sip_walk *w, uint32_t star
         row->flags |= SIP_HEADER_COMPACT;
         m->flags |= SIP_COMPACT;
     } else if (sip_has_bit(sip_compact_headers, id)) m->flags |= SIP_LONG;
-    if (w->lines.quoted && sip_has_bit(sip_quoted_headers, id)) quotes_check(w, from, to);
+    if (sip_has_bit(sip_quoted_headers, id) && quote_open(source, from, to))
+        sip_defect(m, SIP_QUOTE_UNBALANCED, from);
     if (TL_LIKELY(row != &spare)) {
         row_count(m, id, m->header_count);
         m->header_count++;
     } else row_refuse(w, row, start);
     return 1;
+}
+
+/* Lines one by one: where rows run out, and where the bytes end with a line. */
+static int lines_take_slowly(struct sip_walk *w, uint32_t first, uint32_t last) {
+    for (uint32_t i = first; i < last; i++) {
+        const uint32_t end = w->lines.base + w->lines.ends[i];
+        if (end + 1 < w->count && sip_is_space(w->source[end + 1])) {
+            w->folded = 1;
+            continue;
+        }
+        if (!line_take(w, w->line_start, end)) return 0;
+        w->line_start = end + 1;
+    }
+    return 1;
+}
+
+/* The last 32 bytes of the message with zeros behind, for a line that starts `skip` bytes into them. */
+TL_INLINE const uint8_t *tail_copy(uint8_t tail[72], const uint8_t *source, uint32_t skip) {
+    memcpy(tail + 8, source, 32);
+    memset(tail + 40, 0, 32);
+    return tail + 8 + skip;
 }
 
 /* Bytes ran out before the start line did: may more bytes make one? */
@@ -329,11 +384,11 @@ static int start_take(struct sip_walk *w, uint32_t end) {
 }
 
 /* Bytes ran out before the empty line came. */
-static int walk_open(struct sip_walk *w, int started, int framing) {
+static int walk_open(struct sip_walk *w, int framing) {
     int result;
-    if (framing == SIP_STREAM) return started ? 0 : start_open(w);
+    if (framing == SIP_STREAM) return w->started ? 0 : start_open(w);
     w->odd |= w->after_return; /* a last CR without its LF */
-    if (!started && (result = start_take(w, w->count)) < 0) return result;
+    if (!w->started && (result = start_take(w, w->count)) < 0) return result;
     if (w->line_start < w->count && !line_take(w, w->line_start, w->count)) return 0;
     w->message->body_offset = w->count;
     sip_defect(w->message, SIP_NO_BLANK_LINE, w->count);
@@ -343,22 +398,28 @@ static int walk_open(struct sip_walk *w, int started, int framing) {
 /* ---- which one runs ---- */
 
 #define TARGET
+#define TARGET_INLINE TL_INLINE
 #define ISA(name) name##_scalar
 #include "sip_walk.h"
 #undef TARGET
+#undef TARGET_INLINE
 #undef ISA
 
 #if defined(__x86_64__)
 #define TARGET AVX2
+#define TARGET_INLINE AVX2_INLINE
 #define ISA(name) name##_avx2
 #include "sip_walk.h"
 #undef TARGET
+#undef TARGET_INLINE
 #undef ISA
 
 #define TARGET AVX512
+#define TARGET_INLINE AVX512_INLINE
 #define ISA(name) name##_avx512
 #include "sip_walk.h"
 #undef TARGET
+#undef TARGET_INLINE
 #undef ISA
 #endif
 

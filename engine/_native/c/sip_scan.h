@@ -70,25 +70,31 @@ extern const uint64_t sip_quoted_headers[SIP_HEADER_WORDS];  /* bit an id: its g
 
 TL_INLINE int sip_has_bit(const uint64_t *bits, uint8_t id) { return bits[id >> 6] >> (id & 63) & 1; }
 
+/* The first eight bytes of a name, those behind its length zero. Loads eight. */
+TL_INLINE uint64_t sip_name_head(const uint8_t *name, uint32_t length) {
+    const uint64_t head = sip_load(name);
+    return length < 8 ? head & (((uint64_t)1 << 8 * length) - 1) : head;
+}
+
 /* The id that a name of 2 to SIP_NAME_LONGEST bytes must have if it is a known one: one perfect hash
-   (tests/oracle/sip_slots.py). Loads the byte in front of the name and eight from it on. */
-TL_INLINE uint8_t sip_candidate(const uint8_t *name, uint32_t length) {
-    const uint32_t cut = length < 8 ? 64 - 8 * length : 0;
-    const uint64_t first = (sip_load(name) & ~(uint64_t)0 >> cut) | SIP_FOLD;
+   (tests/oracle/sip_slots.py). `head` is sip_name_head. Loads the byte in front of the name and the colon
+   behind it. */
+TL_INLINE uint8_t sip_candidate(uint64_t head, const uint8_t *name, uint32_t length) {
     const uint64_t last = sip_load32(name + length - 3) | (uint32_t)SIP_FOLD;
-    const uint64_t key = first + (last << 21) + ((uint64_t)length << 57);
+    const uint64_t key = (head | SIP_FOLD) + (last << 21) + ((uint64_t)length << 57);
     return sip_slots[key * SIP_SLOT_FACTOR >> (64 - SIP_SLOT_BITS)];
 }
 
 /* ---- the structural pass ---- */
 
-/* One bit a byte of 64. `odd` holds what is neither CR, LF nor 0x20..0x7e; HT is odd too. */
-struct sip_block { uint64_t line_feed, carriage_return, odd, quote; };
+/* One bit a byte of 64. `unusual`: not 0x20..0x7e, so CR, LF and HT too. */
+struct sip_block { uint64_t line_feed, carriage_return, unusual, quote; };
 
 #define SIP_BLOCKS 16 /* blocks in one round */
 
 struct sip_lines {
     uint32_t base;   /* offset of the first block of the round */
+    uint32_t blocks; /* blocks of the round */
     uint32_t count;  /* line ends found */
     uint32_t quoted; /* a '"' was seen in this round */
     uint16_t ends[SIP_BLOCKS * 64 + 64]; /* LF, counted from `base`; slack for stores without a branch */
@@ -104,11 +110,12 @@ struct sip_walk {
     uint32_t line_start;
     uint32_t bare_line_feed; /* first LF without CR, or UINT32_MAX */
     uint32_t refused;       /* rows that found no room */
-    uint8_t after_return, after_feeds; /* the byte before `position` is CR; LF bits of the two before it */
+    uint8_t after_return, after_feed; /* the byte before `position` is CR, is LF */
+    uint8_t started;        /* the start line is through */
     uint8_t ended;          /* the empty line (or the body) was found */
     uint8_t folded;         /* the open header has gone over a fold */
     uint8_t lengths_noted, length_seen;
-    uint64_t odd;
+    uint64_t odd;           /* non-zero: a byte was seen that may be a defect */
     struct sip_lines lines;
 };
 

@@ -1,10 +1,11 @@
 /* The structural pass and the walk over lines, compiled once for each instruction set by sip_scan.c, which
    defines before every inclusion:
-     TARGET                      function attribute of the set
+     TARGET, TARGET_INLINE       function attributes of the set
      ISA(name)                   the name with the set's suffix, and, ending in that suffix:
        block_read(source, block)       masks of 64 bytes
        ends_write(target, bits, base)  offsets of the set bits, some too many; returns how many are meant
        colon_index(line)               of the first ':' in 32 bytes, 32 or more where there is none
+       name_head(line, length)         the first eight bytes, those behind `length` zero
        line_named(line, entry)         does the line begin with a known name and its colon?
    No include guard: this is a template. */
 
@@ -21,92 +22,103 @@ TARGET static void ISA(tail_read)(const struct sip_walk *w, uint32_t rest, struc
     } else ISA(block_read)(w->source + w->count - 64, block);
     block->line_feed >>= shift;
     block->carriage_return >>= shift;
-    block->odd >>= shift;
+    block->unusual >>= shift;
     block->quote >>= shift;
 }
 
-/* One round: the line ends of up to SIP_BLOCKS blocks from `position` on, no further than the LF of the
-   empty line. */
-TARGET static void ISA(lines_find)(struct sip_walk *w) {
-    const uint32_t base = w->position, left = w->count - base;
-    const uint32_t blocks = left < SIP_BLOCKS * 64 ? (left + 63) / 64 : SIP_BLOCKS;
-    struct carry carry = {w->after_return, w->after_feeds};
-    uint64_t odd = 0, quoted = 0;
-    uint32_t ends = 0;
-    w->lines.base = base;
-    for (uint32_t i = 0; i < blocks; i++) {
-        struct sip_block block;
-        if (TL_LIKELY(left - 64 * i >= 64)) ISA(block_read)(w->source + base + 64 * i, &block);
-        else ISA(tail_read)(w, left - 64 * i, &block);
-        const uint64_t lf = block.line_feed;
-        const uint64_t after_cr = block.carriage_return << 1 | carry.after_return;
-        const uint64_t close = lf & ((lf << 1 | carry.feeds >> 1) | (lf << 2 | carry.feeds));
-        uint64_t keep = ~(uint64_t)0;
-        if (TL_UNLIKELY((close | (after_cr ^ lf)) != 0))
-            keep = block_special(w, lf, after_cr, carry, base + 64 * i);
-        carry.after_return = block.carriage_return >> 63;
-        carry.feeds = lf >> 62;
-        odd |= block.odd & keep;
-        w->lines.quotes[i] = block.quote & keep;
-        quoted |= block.quote & keep;
-        ends += ISA(ends_write)(w->lines.ends + ends, lf & keep, 64 * i);
-        if (TL_UNLIKELY(w->ended)) break;
+/* Takes block `number` of the round. Returns 0 when the empty line was in it. */
+TARGET_INLINE int ISA(block_take)(struct sip_walk *w, struct pass *p, struct sip_block block, uint32_t number) {
+    const uint64_t breaks = block.line_feed | block.carriage_return;
+    const uint64_t after_cr = block.carriage_return << 1 | p->after_return;
+    const uint64_t after_lf = block.line_feed << 1 | p->after_feed;
+    const uint64_t special = (after_lf & breaks) | (after_cr ^ block.line_feed);
+    p->after_return = block.carriage_return >> 63;
+    p->after_feed = block.line_feed >> 63;
+    block.unusual ^= breaks;
+    if (TL_UNLIKELY(special != 0)) {
+        struct sip_block copy = block; /* so that the one in registers stays there */
+        block_special(w, &copy, after_cr, after_lf, w->lines.base + 64 * number);
+        block = copy;
     }
-    w->position = left < SIP_BLOCKS * 64 ? w->count : base + SIP_BLOCKS * 64;
-    w->after_return = (uint8_t)carry.after_return;
-    w->after_feeds = (uint8_t)carry.feeds;
-    w->odd |= odd;
-    w->lines.quoted = quoted != 0;
-    w->lines.count = ends;
+    p->odd |= block.unusual;
+    p->quoted |= block.quote;
+    w->lines.quotes[number] = block.quote;
+    p->ends += ISA(ends_write)(w->lines.ends + p->ends, block.line_feed, 64 * number);
+    return TL_LIKELY(special == 0) || !w->ended;
 }
 
-/* The lines of a round from `first` on. Every test in the loop is for something rare, and what is rare
-   goes through line_take. Returns 0 where the headers end before the empty line. */
+/* One round: the line ends of up to SIP_BLOCKS blocks from `position` on, up to the empty line. */
+TARGET static void ISA(lines_find)(struct sip_walk *w) {
+    const uint32_t base = w->position, left = w->count - base;
+    const uint32_t whole = left < SIP_BLOCKS * 64 ? left / 64 : SIP_BLOCKS;
+    struct pass p = {w->after_return, w->after_feed, 0, 0, 0};
+    struct sip_block block;
+    uint32_t i = 0;
+    int open = 1;
+    w->lines.base = base;
+    w->lines.blocks = whole + (whole < SIP_BLOCKS && left % 64);
+    w->position = left < SIP_BLOCKS * 64 ? w->count : base + SIP_BLOCKS * 64;
+    for (const uint8_t *at = w->source + base; open && i < whole; i++, at += 64) {
+        ISA(block_read)(at, &block);
+        open = ISA(block_take)(w, &p, block, i);
+    }
+    if (open && i < w->lines.blocks) {
+        ISA(tail_read)(w, left % 64, &block);
+        ISA(block_take)(w, &p, block, i);
+    }
+    w->after_return = (uint8_t)p.after_return;
+    w->after_feed = (uint8_t)p.after_feed;
+    w->odd |= p.odd;
+    w->lines.quoted = p.quoted != 0;
+    w->lines.count = p.ends;
+}
+
+/* Id of the header a line begins with, 0 for an unknown or odd name; `*length` is that of the name. */
+TARGET_INLINE uint8_t ISA(line_name)(const uint8_t *line, uint32_t *length) {
+    const uint32_t colon = ISA(colon_index)(line);
+    *length = colon;
+    if (TL_UNLIKELY(colon - 2 > SIP_NAME_LONGEST - 2)) return SIP_HEADER_OTHER;
+    const uint8_t id = sip_candidate(ISA(name_head)(line, colon), line, colon);
+    return TL_LIKELY(ISA(line_named)(line, &sip_entries[id])) ? id : SIP_HEADER_OTHER;
+}
+
+/* The lines of a round from `first` on, `last` excluded. Every test in the loop is for something rare, and
+   what is rare goes through line_take. Returns 0 where the headers end before the empty line. */
 TARGET static int ISA(lines_take)(struct sip_walk *w, uint32_t first, uint32_t last) {
     const uint8_t *const source = w->source;
-    const uint16_t *const ends = w->lines.ends;
     struct sip_message *const m = w->message;
-    const uint32_t count = w->count, base = w->lines.base, quoted = w->lines.quoted;
-    const uint32_t anchor = count - 32, capacity = count < 32 ? 0 : w->capacity;
+    const uint32_t base = w->lines.base, anchor = w->count - 32;
+    const int crlf = w->bare_line_feed == UINT32_MAX;
     uint32_t start = w->line_start, kept = m->header_count;
-    uint8_t tail[72];
-    int whole = !w->folded;
+    uint32_t quote = w->lines.quoted ? quote_next(w, start) : UINT32_MAX;
     for (uint32_t i = first; i < last; i++) {
-        const uint32_t end = base + ends[i];
-        const uint8_t next = end + 1 < count ? source[end + 1] : 0;
-        if (TL_UNLIKELY(sip_space_bytes[next])) {
-            w->folded = 1; /* RFC 3261 §7.3.1: the header goes on */
-            whole = 0;
+        const uint32_t end = base + w->lines.ends[i];
+        if (TL_UNLIKELY(sip_space_bytes[source[end + 1]])) { /* RFC 3261 §7.3.1: the header goes on */
+            w->folded = 1;
             continue;
         }
-        if (TL_LIKELY(whole && kept < capacity)) {
-            const uint8_t *line = source + start;
-            if (TL_UNLIKELY(start > anchor)) { /* no 32 bytes left: look at a copy */
-                memcpy(tail + 8, source + anchor, 32);
-                memset(tail + 40, 0, 32);
-                line = tail + 8 + (start - anchor);
-            }
-            const uint32_t length = ISA(colon_index)(line);
-            if (TL_LIKELY(length - 2 < SIP_NAME_LONGEST - 1 && length < end - start)) {
-                const uint8_t id = sip_candidate(line, length);
-                uint32_t from = start + length + 1, to = end;
-                from += source[from] == ' ';
-                to -= source[to - 1] == '\r';
-                if (TL_LIKELY(ISA(line_named)(line, &sip_entries[id]) && id && source[from] > ' ' &&
-                              source[to - 1] > ' ')) {
-                    row_write(m, &w->headers[kept], kept, start, length, from, to, id);
-                    kept++;
-                    if (quoted && sip_has_bit(sip_quoted_headers, id)) quotes_check(w, from, to);
-                    start = end + 1;
-                    continue;
-                }
+        uint8_t tail[72];
+        const uint8_t *line = source + start;
+        if (TL_UNLIKELY(start > anchor)) line = tail_copy(tail, source + anchor, start - anchor);
+        uint32_t length;
+        const uint8_t id = ISA(line_name)(line, &length);
+        uint32_t from = start + length + 1, to = end - 1;
+        if (TL_UNLIKELY(!crlf)) to += source[to] != '\r';
+        if (TL_LIKELY(id && from < to && !w->folded)) {
+            from += source[from] == ' ';
+            if (TL_LIKELY(source[from] > ' ' && source[to - 1] > ' ')) {
+                row_write(m, &w->headers[kept], kept, start, length, from, to, id);
+                kept++;
+                if (TL_UNLIKELY(quote < end)) quote = quotes_check(w, id, from, to, end);
+                start = end + 1;
+                continue;
             }
         }
         m->header_count = kept;
         if (!line_take(w, start, end)) return 0;
+        if (quote < end) quote = quote_next(w, end);
         kept = m->header_count;
         start = end + 1;
-        whole = 1;
     }
     m->header_count = kept;
     w->line_start = start;
@@ -114,20 +126,21 @@ TARGET static int ISA(lines_take)(struct sip_walk *w, uint32_t first, uint32_t l
 }
 
 TARGET static int ISA(walk)(struct sip_walk *w, int framing) {
-    int started = 0, result;
+    int result;
     do {
         ISA(lines_find)(w);
-        const uint32_t count = w->lines.count, ended = w->ended;
-        uint32_t i = 0;
-        if (!started && count) {
+        uint32_t i = 0, count = w->lines.count;
+        if (!w->started && count) {
             if ((result = start_take(w, w->lines.base + w->lines.ends[i++])) < 0) return result;
-            started = 1;
+            w->started = 1;
         }
-        if (!ISA(lines_take)(w, i, count - ended)) return 0;
-        if (ended) {
-            w->message->body_offset = w->lines.base + w->lines.ends[count - 1] + 1;
-            return 0;
-        }
+        /* The fast loop needs room for all rows, 32 bytes to look at, and a byte behind each line. */
+        const int roomy = count - i <= w->capacity - w->message->header_count && w->count >= 32;
+        const int closed = count && w->lines.base + w->lines.ends[count - 1] + 1 == w->count;
+        const uint32_t fast = roomy ? count - closed : i;
+        if (fast > i && !ISA(lines_take)(w, i, fast)) return 0;
+        if (fast < count && !lines_take_slowly(w, fast > i ? fast : i, count)) return 0;
+        if (w->ended) return 0;
     } while (w->position < w->count);
-    return walk_open(w, started, framing);
+    return walk_open(w, framing);
 }

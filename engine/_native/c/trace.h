@@ -31,6 +31,7 @@ struct trace {
     struct row_index call_index, endpoint_index, string_index;
     uint32_t *call_messages;     /* message rows by call, each call's in time order; after trace_finish */
     uint32_t *call_streams;      /* stream rows by call; after trace_finish */
+    uint64_t *host_codecs;       /* by host row: every codec its descriptions ever named; during the call hooks */
     uint64_t *call_conditions;   /* CONDITION_WORDS words a call: which conditions it has */
     uint32_t call_conditions_capacity;
     uint64_t condition_count[CONDITION_COUNT]; /* sightings, also those that were not kept */

@@ -48,11 +48,8 @@ def _tcp_closed(tables: Tables, hit: Hit) -> Explanation:
 
 def _tcp_refused(tables: Tables, hit: Hit) -> Explanation:
     e = tables.events
-    ends = sorted(
-        (int(e.source[hit.row]), int(e.target[hit.row])),
-        key=lambda end: int(tables.endpoints.port[end]) != hit.value,
-    )
-    server, client = tables.address(ends[0]), tables.address(ends[1])
+    ends = [tables.address(int(column[hit.row])) for column in (e.source, e.target)]
+    server, client = ends[hit.code & 1], ends[1 - (hit.code & 1)]
     return Explanation(
         f"{client} could not open a TCP connection to {server}: its SYN was refused or not answered.",
         [_event(tables, hit.row, "SYN refused or unanswered")],

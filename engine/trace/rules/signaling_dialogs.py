@@ -264,6 +264,7 @@ RULES: tuple[Rule, ...] = (
         " firewall UDP timeouts, maximum call lengths.",
         explain=_fixed_interval,
         select=_fixed_intervals,
+        escalates=False,
         symptoms=("calls-dropping",),
     ),
     Rule(

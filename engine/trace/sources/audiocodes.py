@@ -13,7 +13,9 @@ from engine.trace.stamps import Clock
 _CONTINUES = re.compile(
     rb"\n[^\n]{0,200}?\[S=\d{1,12}\] ?(?:\[(?:SID|BID)=[^\]\n]{1,80}\] ?)?(?:\(N {0,3}\d{1,12}\) ?)?(?:\(#\d{1,9}\))?"
 )
-_TRAILER = re.compile(rb"[ \t]*\[Time: ?(?P<day>\d\d)-(?P<month>\d\d)@(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)(?:\.(?P<fraction>\d{1,6}))?\]")
+_TRAILER = re.compile(
+    rb"[ \t]*\[Time: ?(?P<day>\d\d)-(?P<month>\d\d)@(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)(?:\.(?P<fraction>\d{1,6}))?\]"
+)
 
 
 def _whole(region: Region) -> bytes:

@@ -17,6 +17,8 @@ def _carrier(region: Region, frame: Frame) -> None:
 FORMAT = line_format(
     "avaya_mpp",
     "Avaya MPP session log",
-    Mark(b"SendToNetwork: ", re.compile(rb"SendToNetwork: To (?P<peer>[^\s\[<]{1,255})[^\n<]{0,255}<"), way=2),
+    Mark(
+        b"SendToNetwork: ", re.compile(rb"SendToNetwork: To (?P<peer>[^\s\[<]{1,255})[^\n<]{0,255}<"), way=2
+    ),
     Mark(b"::ProcessRead: ", re.compile(rb"::ProcessRead: [^\n<]{0,120}<"), way=1, head=_carrier),
 )

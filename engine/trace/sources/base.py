@@ -18,6 +18,7 @@ from operator import itemgetter
 from typing import TypeAlias
 
 import msgspec
+from msgspec import structs
 
 from engine import registry
 from engine.trace import framing
@@ -76,6 +77,10 @@ class Options(msgspec.Struct):
     def clock(self) -> Clock:
         """A clock for one input."""
         return Clock(self.tz_offset_s, self.mtime)
+
+    def note_at(self, offset: int) -> framing.Note:
+        """A note that names `offset` whatever it is called with: for text that was put together anew."""
+        return lambda kind, _: self.note(kind, offset)
 
 
 class Region(msgspec.Struct):
@@ -150,14 +155,19 @@ def by_marks(*marks: Mark) -> Callable[[bytes], float]:
 
     def sniff(head: bytes) -> float:
         head = b"\n" + head
-        return max((m.weight for m in marks if not m.ends and m.literal in head and m.pattern.search(head)), default=0.0)
+        return max(
+            (m.weight for m in marks if not m.ends and m.literal in head and m.pattern.search(head)),
+            default=0.0,
+        )
 
     return sniff
 
 
 def line_format(name: str, title: str, *marks: Mark, suffixes: tuple[str, ...] = (".log", ".txt")) -> Format:
     """A format that is nothing but marks."""
-    return Format(name, suffixes, title, by_marks(*marks), lambda data, options: scan(data, options, marks), None, marks)
+    return Format(
+        name, suffixes, title, by_marks(*marks), lambda data, options: scan(data, options, marks), None, marks
+    )
 
 
 @cache
@@ -226,13 +236,19 @@ def frames(data: bytes, options: Options) -> Iterator[AnyFrame]:
 
 def _mixed(data: bytes, done: int, options: Options) -> Iterator[AnyFrame]:
     rest = data[done:] if done else data
+    if done:
+        told = options.note
+        options = structs.replace(options, note=lambda kind, at: told(kind, at + done))
     head = rest[:65536]
     member = detect(head)
     if member.structured and member.frames is not None:
+        empty = True
         for frame in member.frames(rest, options):
+            empty = False
             frame.offset += done
             yield frame
-        return
+        if not empty:
+            return
     for frame in scan(rest, options, _all_marks()):
         frame.offset += done
         yield frame
@@ -247,7 +263,9 @@ def scan(data: bytes, options: Options, marks: Sequence[Mark]) -> Iterator[AnyFr
     events: Iterator[tuple[int, int, Mark, re.Match[bytes]]] = merge(
         *(_matches(content, mark, order) for order, mark in enumerate(present)), key=itemgetter(0, 1)
     )
-    reading = _Reading(content, clock, options)
+    told = options.note
+    noting = structs.replace(options, note=lambda kind, at: told(kind, origin(max(0, at - 1))))
+    reading = _Reading(content, clock, noting)
     for frame in _regions(reading, events):
         frame.offset = origin(max(0, frame.offset - 1))
         yield frame
@@ -272,7 +290,9 @@ class _Reading(msgspec.Struct):
     options: Options
 
 
-def _regions(reading: _Reading, events: Iterator[tuple[int, int, Mark, re.Match[bytes]]]) -> Iterator[AnyFrame]:
+def _regions(
+    reading: _Reading, events: Iterator[tuple[int, int, Mark, re.Match[bytes]]]
+) -> Iterator[AnyFrame]:
     content = reading.content
     current: tuple[Mark, re.Match[bytes], int] | None = None
     begin = 0
@@ -313,13 +333,13 @@ def _region(
 def framed(region: Region, mark: Mark) -> Iterator[Frame]:
     """The messages of a region, the first with what its frame line says."""
     options = region.options
-    content, begin, end = region.content, region.begin, region.end
+    content, begin, end, note = region.content, region.begin, region.end, options.note
     if mark.rebuild is not None:
         content = mark.rebuild(region)
-        begin, end = 0, len(content)
+        begin, end, note = 0, len(content), options.note_at(region.line)
     head: Frame | None = None
     follows = True
-    for piece in framing.pieces(content, begin, end, options.max_message_bytes, options.note):
+    for piece in framing.pieces(content, begin, end, options.max_message_bytes, note):
         if head is None:
             head = heading(region, mark)
         offset = region.line if mark.rebuild is not None else piece.begin
@@ -342,7 +362,21 @@ def _unframed(content: bytes, piece: framing.Piece, clock: Clock) -> Frame:
     return Frame(piece.text, moment, None, None, None, 0, piece.begin, correlation(prefix), False, known)
 
 
-_OUT = frozenset({b"transmitting", b"retransmitting", b"send", b"sent", b"sending", b"tx", b"out", b"outgoing", b"to", b"snd", b"s"})
+_OUT = frozenset(
+    {
+        b"transmitting",
+        b"retransmitting",
+        b"send",
+        b"sent",
+        b"sending",
+        b"tx",
+        b"out",
+        b"outgoing",
+        b"to",
+        b"snd",
+        b"s",
+    }
+)
 _CHANNEL = re.compile(
     rb"\[(C-[0-9a-f]{8})\]|\b([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\b|\[SID=([^\]\s]+)\]"
     rb"|\b[gG][cC][iI][dD][:=](0x[0-9a-fA-F]+|\w+)"
@@ -484,7 +518,9 @@ Origin: TypeAlias = Callable[[int], int]
 
 
 def _is_wide(data: bytes) -> bool:
-    return data[:2] in (b"\xff\xfe", b"\xfe\xff") or (len(data) > 3 and data[:4].count(0) == 2 and 0 in data[:2])
+    return data[:2] in (b"\xff\xfe", b"\xfe\xff") or (
+        len(data) > 3 and data[:4].count(0) == 2 and 0 in data[:2]
+    )
 
 
 def decode(data: bytes) -> bytes:

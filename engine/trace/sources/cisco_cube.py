@@ -26,7 +26,5 @@ FORMAT = line_format(
         ),
         head=_guid,
     ),
-    Mark(
-        b"/SIP/", re.compile(rb"//-?\w{1,20}/\w{12}/SIP/(?!Msg/ccsipDisplayMsg)[^\n]{0,120}"), ends=True
-    ),
+    Mark(b"/SIP/", re.compile(rb"//-?\w{1,20}/\w{12}/SIP/(?!Msg/ccsipDisplayMsg)[^\n]{0,120}"), ends=True),
 )

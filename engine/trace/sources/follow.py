@@ -51,9 +51,15 @@ def _next_chunk(content: bytes, begin: int, end: int) -> int:
 
 
 def _cut(
-    text: bytes, nodes: tuple[str | None, str | None], owner: int, carrier: str | None, offset: int, limit: int, region: Region
+    text: bytes,
+    nodes: tuple[str | None, str | None],
+    owner: int,
+    carrier: str | None,
+    offset: int,
+    limit: int,
+    region: Region,
 ) -> Iterator[Frame]:
-    for piece in pieces(text, 0, len(text), limit, region.options.note):
+    for piece in pieces(text, 0, len(text), limit, region.options.note_at(offset)):
         yield Frame(piece.text, None, nodes[owner], nodes[1 - owner], carrier, 0, offset + piece.begin)
 
 

@@ -30,7 +30,7 @@ def _frames(data: bytes, options: Options) -> Iterator[Frame]:
         source = peers.get(found["peer"])
         other = next((place for number, place in peers.items() if number != found["peer"]), None)
         moment = epoch_ns(found["time"])
-        for piece in pieces(text, 0, len(text), options.max_message_bytes, options.note):
+        for piece in pieces(text, 0, len(text), options.max_message_bytes, options.note_at(found.start())):
             yield Frame(piece.text, moment, source, other, None, 0, found.start())
 
 

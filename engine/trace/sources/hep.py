@@ -12,4 +12,4 @@ def sniff(head: bytes) -> float:
     return 1.0 if head.startswith(MAGICS) else 0.0
 
 
-FORMAT = Format(name="hep", suffixes=(".hep", ), title="stream of HEP packets", sniff=sniff, native="hep")
+FORMAT = Format(name="hep", suffixes=(".hep",), title="stream of HEP packets", sniff=sniff, native="hep")

@@ -41,13 +41,20 @@ def _rows(region: Region) -> bytes:
 
 def _is_od(offset: bytes, count: int) -> bool:
     """Whether `offset` is `count` the way od writes it: in octal, or in decimal (`-A d`)."""
-    return offset.isdigit() and (int(offset) == count or (not offset.strip(b"01234567") and int(offset, 8) == count))
+    return offset.isdigit() and (
+        int(offset) == count or (not offset.strip(b"01234567") and int(offset, 8) == count)
+    )
 
 
 def link_type(packet: bytes) -> int | None:
     """How a packet without a file header begins: 101 raw IP, 1 Ethernet, 113 or 276 Linux cooked; None for none."""
-    is_v4 = len(packet) >= 20 and packet[0] >> 4 == 4 and packet[0] & 15 >= 5 and packet[9] in (4, 6, 17, 41, 47, 132)
-    if is_v4 and 20 <= int.from_bytes(packet[2:4], "big"):
+    is_v4 = (
+        len(packet) >= 20
+        and packet[0] >> 4 == 4
+        and packet[0] & 15 >= 5
+        and packet[9] in (4, 6, 17, 41, 47, 132)
+    )
+    if is_v4 and int.from_bytes(packet[2:4], "big") >= 20:
         return 101
     if len(packet) >= 40 and packet[0] >> 4 == 6 and packet[6] in (0, 6, 17, 43, 44, 60, 132):
         return 101
@@ -98,7 +105,9 @@ FORMAT = line_format(
     "packets in hex",
     Mark(
         b"0000",
-        re.compile(rb"\n[ \t]{0,8}(?:0x)?0{4,8}:?[ \t]{1,2}(?:[0-9a-fA-F]{2} |[0-9a-fA-F]{4} )[0-9a-fA-F]{2}"),
+        re.compile(
+            rb"\n[ \t]{0,8}(?:0x)?0{4,8}:?[ \t]{1,2}(?:[0-9a-fA-F]{2} |[0-9a-fA-F]{4} )[0-9a-fA-F]{2}"
+        ),
         whole=_read,
         replaces=True,
         weight=0.6,

@@ -12,4 +12,11 @@ def _sniff(head: bytes) -> float:
     return 0.6 if b"SIP/2.0" in head and b'":' in head else 0.0
 
 
-FORMAT = Format("json_rows", (".json", ".ndjson", ".jsonl"), "JSON rows with messages", _sniff, rows.read_json, structured=True)
+FORMAT = Format(
+    "json_rows",
+    (".json", ".ndjson", ".jsonl"),
+    "JSON rows with messages",
+    _sniff,
+    rows.read_json,
+    structured=True,
+)

@@ -17,5 +17,9 @@ def _sniff(head: bytes) -> float:
 
 
 FORMAT = Format(
-    "kamailio_xlog", (".log",), "Kamailio or OpenSIPS xlog", _sniff, lambda data, options: scan(data, options, ())
+    "kamailio_xlog",
+    (".log",),
+    "Kamailio or OpenSIPS xlog",
+    _sniff,
+    lambda data, options: scan(data, options, ()),
 )

@@ -11,18 +11,16 @@ from engine.trace.sources.base import Frame, Mark, Region, line_format
 from engine.trace.stamps import epoch_ns
 
 _DOT = re.compile(rb"\.[ \t]*(?=\n|\Z)")
+_DOTTED = re.compile(rb"SIP/2\.0\.[ \t]*\n|SIP/2\.0 \d{3} [^\n]{0,255}\.[ \t]*\n[^\n]{0,4096}\.[ \t]*\n")
 _FOLDED = re.compile(rb"\n {2}")
 _PROGRESS = re.compile(rb"\n#+[ \t]*(?=\n|\Z)")
 
 
 def _undot(region: Region) -> bytes:
     text = _PROGRESS.sub(b"", region.text)
-    lines = text.count(b"\n")
     if b"SIP/2.0.." in text and b"SIP/2.0.\n" not in text:
         return _FOLDED.sub(b"", b"\n" + text.lstrip(b"\r\n")).lstrip(b" \t").replace(b"..", b"\r\n")
-    if 10 * len(_DOT.findall(text)) >= 8 * (lines - 2) and lines > 2:
-        return _DOT.sub(b"\r", text)
-    return text
+    return _DOT.sub(b"\r", text) if _DOTTED.search(text) else text
 
 
 _RELATIVE = re.compile(rb"\+\d{1,9}\.\d{6}\Z")

@@ -12,4 +12,13 @@ def sniff(head: bytes) -> float:
     return 1.0 if head.startswith(MAGICS) else 0.0
 
 
-FORMAT = Format(name="pcapng", suffixes=(".pcapng", ".ntar", ), title="packet capture (pcapng)", sniff=sniff, native="pcapng")
+FORMAT = Format(
+    name="pcapng",
+    suffixes=(
+        ".pcapng",
+        ".ntar",
+    ),
+    title="packet capture (pcapng)",
+    sniff=sniff,
+    native="pcapng",
+)

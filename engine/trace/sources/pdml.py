@@ -12,7 +12,9 @@ from engine.trace.stamps import epoch_ns
 
 _PACKET = re.compile(rb"<packet\b")
 _SIP = re.compile(rb'<proto name="sip"')
-_TIME = re.compile(rb'<field name="(?:timestamp"[^>]{0,512}? value|frame\.time_epoch"[^>]{0,512}? show)="(\d{1,10}\.\d{1,9})')
+_TIME = re.compile(
+    rb'<field name="(?:timestamp"[^>]{0,512}? value|frame\.time_epoch"[^>]{0,512}? show)="(\d{1,10}\.\d{1,9})'
+)
 _ENDS = {
     name: re.compile(rb'<field name="' + name + rb'"[^>]{0,512}? show="([^"]{1,64})"')
     for name in (b"ip.src", b"ip.dst", b"ipv6.src", b"ipv6.dst")
@@ -103,7 +105,7 @@ def _packet(packet: bytes, offset: int, options: Options) -> Iterator[Frame]:
         ports[side] = number
     source, target = join(hosts[0], ports.get(b"src")), join(hosts[1], ports.get(b"dst"))
     for text in _messages(packet):
-        for piece in pieces(text, 0, len(text), options.max_message_bytes, options.note):
+        for piece in pieces(text, 0, len(text), options.max_message_bytes, options.note_at(offset)):
             yield Frame(piece.text, moment, source, target, carrier, 0, offset)
 
 

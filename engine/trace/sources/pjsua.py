@@ -11,11 +11,7 @@ _TAIL = rb" (?P<transport>[A-Za-z0-9]{2,8}) (?P<peer>\S{1,255}?):?[ \t]*(?=\r?\n
 FORMAT = line_format(
     "pjsua",
     "PJSUA log",
-    Mark(
-        b"TX ", re.compile(rb"TX \d{1,9} bytes (?:Request|Response) msg [^\n]{1,512}? to" + _TAIL), way=2
-    ),
-    Mark(
-        b"RX ", re.compile(rb"RX \d{1,9} bytes (?:Request|Response) msg [^\n]{1,512}? from" + _TAIL), way=1
-    ),
+    Mark(b"TX ", re.compile(rb"TX \d{1,9} bytes (?:Request|Response) msg [^\n]{1,512}? to" + _TAIL), way=2),
+    Mark(b"RX ", re.compile(rb"RX \d{1,9} bytes (?:Request|Response) msg [^\n]{1,512}? from" + _TAIL), way=1),
     Mark(b"--end msg--", re.compile(rb"--end msg--"), ends=True),
 )

@@ -11,5 +11,9 @@ def _sniff(head: bytes) -> float:
 
 
 FORMAT = Format(
-    "plain", (".txt", ".sip", ".log"), "pasted SIP messages", _sniff, lambda data, options: scan(data, options, ())
+    "plain",
+    (".txt", ".sip", ".log"),
+    "pasted SIP messages",
+    _sniff,
+    lambda data, options: scan(data, options, ()),
 )

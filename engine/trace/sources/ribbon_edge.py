@@ -13,7 +13,9 @@ FORMAT = line_format(
     "Ribbon SBC Edge log",
     Mark(
         b"Incoming message on [",
-        re.compile(rb"Incoming message on (?P<local>" + _SOCKET + rb") from (?P<peer>" + _SOCKET + rb")[^\n]{0,120}"),
+        re.compile(
+            rb"Incoming message on (?P<local>" + _SOCKET + rb") from (?P<peer>" + _SOCKET + rb")[^\n]{0,120}"
+        ),
         way=1,
     ),
     Mark(

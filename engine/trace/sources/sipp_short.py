@@ -15,7 +15,9 @@ def _read(region: Region) -> Iterator[Frame]:
     text = b"%s\r\nCall-ID: %s\r\nCSeq: %s\r\n\r\n" % (
         part["first"].strip(), part["call_id"].strip(), part["cseq"].strip(),
     )  # fmt: skip
-    yield Frame(text, moment, None, None, None, 2 if part["way"] == b"S" else 1, region.line, date_known=known)
+    yield Frame(
+        text, moment, None, None, None, 2 if part["way"] == b"S" else 1, region.line, date_known=known
+    )
 
 
 FORMAT = line_format(

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from engine.trace import rows
 from engine.trace.sources.base import Format, Frame, Options
 
-_HEADER = re.compile(rb'\A(?:\xef\xbb\xbf)?[ \t\r\n]*"?[A-Za-z_]\w{0,40}"?(?:[,;\t]"?[A-Za-z_][\w ]{0,40}"?){2,60}\r?\n')
+_HEADER = re.compile(
+    rb'\A(?:\xef\xbb\xbf)?[ \t\r\n]*"?[A-Za-z_]\w{0,40}"?(?:[,;\t]"?[A-Za-z_][\w ]{0,40}"?){2,60}\r?\n'
+)
 _COLUMNS = re.compile(rb"(?i)\b(?:msg|raw|message|sip_message|payload)\b")
 
 

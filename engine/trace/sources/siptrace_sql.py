@@ -13,7 +13,10 @@ _INSERT = re.compile(
     rb"(?:\((?P<columns>[^()]{1,4096})\)\s*)?VALUES\s*",
     re.IGNORECASE,
 )
-_CREATE = re.compile(rb"CREATE TABLE (?:IF NOT EXISTS )?[`\"]?(?P<table>\w{1,64})[`\"]?\s*\((?P<columns>[^;]{1,16384})", re.IGNORECASE)
+_CREATE = re.compile(
+    rb"CREATE TABLE (?:IF NOT EXISTS )?[`\"]?(?P<table>\w{1,64})[`\"]?\s*\((?P<columns>[^;]{1,16384})",
+    re.IGNORECASE,
+)
 _COLUMN = re.compile(rb"(?m)^\s*[`\"](\w{1,64})[`\"] ")
 _VALUE = re.compile(rb"\s*(?:E?'((?:[^'\\]++|\\.|'')*+)'|([^\s,()']{1,64}))\s*([,)])", re.DOTALL)
 _NEXT_ROW = re.compile(rb"\s*,?\s*\(")
@@ -43,7 +46,9 @@ def _frames(data: bytes, options: Options) -> Iterator[Frame]:
     while (insert := _INSERT.search(data, position)) is not None:
         position = insert.end()
         if insert["columns"]:
-            names = tuple(part.strip(b' `"\r\n').decode("latin-1").lower() for part in insert["columns"].split(b","))
+            names = tuple(
+                part.strip(b' `"\r\n').decode("latin-1").lower() for part in insert["columns"].split(b",")
+            )
         else:
             names = tables.get(insert["table"]) or _KAMAILIO
         while (row := _NEXT_ROW.match(data, position)) is not None:

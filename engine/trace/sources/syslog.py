@@ -15,4 +15,10 @@ def _sniff(head: bytes) -> float:
     return 0.4 if b"SIP/2.0" in head and _LINE.search(head) else 0.0
 
 
-FORMAT = Format("syslog", (".log", ".txt"), "log lines that hold SIP", _sniff, lambda data, options: scan(data, options, ()))
+FORMAT = Format(
+    "syslog",
+    (".log", ".txt"),
+    "log lines that hold SIP",
+    _sniff,
+    lambda data, options: scan(data, options, ()),
+)

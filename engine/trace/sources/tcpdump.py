@@ -20,7 +20,11 @@ _SUMMARY = re.compile(rb"\bSIP: ([^\r\n]{5,2048})")
 
 def _socket(text: bytes) -> str | None:
     host, dot, port = text.rpartition(b".")
-    if not dot or not (port.isdigit() or port in (b"sip", b"sips")) or (host.count(b".") != 3 and b":" not in host):
+    if (
+        not dot
+        or not (port.isdigit() or port in (b"sip", b"sips"))
+        or (host.count(b".") != 3 and b":" not in host)
+    ):
         return text.decode("utf-8", "replace")
     return join(host, {b"sip": b"5060", b"sips": b"5061"}.get(port, port))
 
@@ -40,7 +44,7 @@ def _read(region: Region) -> Iterator[Frame]:
     elif summary := _SUMMARY.search(rest):
         text = summary[1]
     options = region.options
-    for piece in pieces(text, 0, len(text), options.max_message_bytes, options.note):
+    for piece in pieces(text, 0, len(text), options.max_message_bytes, options.note_at(region.line)):
         yield Frame(
             piece.text, head.time_ns, head.source, head.target, head.transport, 0, region.line, None, False,
             head.date_known,

@@ -25,4 +25,6 @@ def _sniff(head: bytes) -> float:
     return 0.95 if head.lstrip()[:1] == b"{" and b'"layers"' in head and b'"timestamp"' in head else 0.0
 
 
-FORMAT = Format("tshark_ek", (".json", ".ndjson"), "tshark JSON for Elasticsearch", _sniff, _frames, structured=True)
+FORMAT = Format(
+    "tshark_ek", (".json", ".ndjson"), "tshark JSON for Elasticsearch", _sniff, _frames, structured=True
+)

@@ -33,7 +33,9 @@ def dissected(layers: dict[str, Any], offset: int, options: Options, stem: str) 
         return leaf(found.get(key))
 
     moment = when(field("frame", "time_epoch"))
-    carrier = next((name for name in ("udp", "tcp", "sctp") if name in layers or f"{name}_raw" in layers), None)
+    carrier = next(
+        (name for name in ("udp", "tcp", "sctp") if name in layers or f"{name}_raw" in layers), None
+    )
     ends: list[str | None] = []
     for side in ("src", "dst"):
         host = field("ip", side) or field("ipv6", side) or _raw_address(layers, side)
@@ -44,7 +46,7 @@ def dissected(layers: dict[str, Any], offset: int, options: Options, stem: str) 
         shown = "TLS"
     texts = list(_raw(layers)) or list(_told(layers, stem))
     for text in texts:
-        for piece in pieces(text, 0, len(text), options.max_message_bytes, options.note):
+        for piece in pieces(text, 0, len(text), options.max_message_bytes, options.note_at(offset)):
             yield Frame(piece.text, moment, ends[0], ends[1], shown, 0, offset)
 
 

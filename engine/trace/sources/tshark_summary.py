@@ -41,7 +41,9 @@ FORMAT = line_format(
     Mark(
         b"SIP",
         re.compile(
-            rb"\n *\d{1,12} +(?P<time>[\d:. \-]{6,32}) +(?P<source>\S{2,255})" + _ARROW + rb"(?P<target>\S{2,255}) {1,24}"
+            rb"\n *\d{1,12} +(?P<time>(?:\d{4}-\d\d-\d\d )?[\d:.]{4,32}) +(?P<source>[\w\[:]\S{1,255})"
+            + _ARROW
+            + rb"(?P<target>[\w\[:]\S{1,255}) {1,24}"
             rb"(?:[A-Z0-9]{2,10} <)?SIP(?:/[A-Za-z0-9\-]{2,16})*>? +\d{1,9} +(?P<what>[^\n]{5,4096})"
         ),
         whole=_read,

@@ -25,7 +25,9 @@ FORMAT = line_format(
     ),
     Mark(
         b" sending ",
-        re.compile(rb" sending (?:'[A-Z]{1,20}'|code \d{3}) (?:0x)?[0-9a-fA-F]{1,16} to (?P<peer>\S{1,255})[^\n]{0,80}"),
+        re.compile(
+            rb" sending (?:'[A-Z]{1,20}'|code \d{3}) (?:0x)?[0-9a-fA-F]{1,16} to (?P<peer>\S{1,255})[^\n]{0,80}"
+        ),
         way=2,
         head=_listener,
     ),

@@ -6,12 +6,16 @@ import ipaddress
 import random
 import struct
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 
-from engine._native.packet import Packet, decode, decode_ip
+from engine._native.packet import decode, decode_ip
 from tests.data import capture_builder as build
 from tests.oracle import capture_twin
+
+if TYPE_CHECKING:
+    from engine._native.packet import Packet
 
 MALFORMED, UNSUPPORTED = -1, -4
 SNAPPED, FRAGMENT, ICMP_QUOTE, VLAN, MPLS, TUNNEL, HEP = 1, 2, 8, 16, 32, 64, 128

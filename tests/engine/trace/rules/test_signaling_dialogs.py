@@ -112,7 +112,7 @@ CASES = {
     "drop-at-session-timer": (
         lambda: timed().bye(175, from_caller=False).ok().scene,
         lambda: timed().reinvite(90).ok(headers=TIMER).ack().bye(190, from_caller=False).ok().scene,
-        "173.0 s",
+        "came 173 s after",
         "high",
     ),
     "session-timer-422": (

@@ -42,7 +42,27 @@ def call() -> list[bytes]:
     """The messages of the sampled call as they were on the wire: INVITE with SDP, 200 with SDP, ACK, BYE."""
     texts: list[bytes] = []
     content = (SAMPLES / "call.sip").read_bytes()
-    marks = [content.index(start) for start in (b"INVITE sip:bob", b"SIP/2.0 200 OK\r\n", b"ACK sip:bob", b"BYE sip:bob")]
+    marks = [
+        content.index(start)
+        for start in (b"INVITE sip:bob", b"SIP/2.0 200 OK\r\n", b"ACK sip:bob", b"BYE sip:bob")
+    ]
     for begin, end in zip(marks, [*marks[1:], len(content)], strict=True):
         texts.append(content[begin:end])
     return texts
+
+
+@pytest.fixture
+def whole(read, sample, call) -> Callable[..., list[base.Frame]]:
+    """Reads a sample of the call and checks what holds for every format that keeps whole messages."""
+
+    def check(name: str, format_name: str) -> list[base.Frame]:
+        content = sample(name)
+        assert base.detect(content[:65536]).name == format_name
+        frames = read(content)
+        assert [frame.text for frame in frames] == call
+        offsets = [frame.offset for frame in frames]
+        assert offsets == sorted(set(offsets))
+        assert offsets[-1] < len(content)
+        return frames
+
+    return check

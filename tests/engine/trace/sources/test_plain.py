@@ -34,14 +34,21 @@ def test_messages_back_to_back_are_what_was_on_the_wire(read, sample, call):
     frames = read(sample("call.sip"))
     assert texts(frames) == call
     assert [frame.time_ns for frame in frames] == [None] * 4
-    assert [sample("call.sip")[frame.offset : frame.offset + 3] for frame in frames] == [b"INV", b"SIP", b"ACK", b"BYE"]
+    assert [sample("call.sip")[frame.offset : frame.offset + 3] for frame in frames] == [
+        b"INV",
+        b"SIP",
+        b"ACK",
+        b"BYE",
+    ]
 
 
 def test_lost_carriage_returns_come_back(read, sample, call):
     assert texts(read(sample("plain.txt"))) == call
 
 
-@pytest.mark.parametrize("between", [b"", b"\n", b"\n\n\n", b"-----\n", b"\n=====\n\n", b"#2\n", b"A -> B\n", b"10:00:01\n"])
+@pytest.mark.parametrize(
+    "between", [b"", b"\n", b"\n\n\n", b"-----\n", b"\n=====\n\n", b"#2\n", b"A -> B\n", b"10:00:01\n"]
+)
 def test_whatever_people_put_between_messages_is_no_part_of_them(read, between):
     pasted = between.join([invite(), OK, invite()])
     assert texts(read(pasted)) == [invite(), OK, invite()]
@@ -108,7 +115,9 @@ def test_a_message_quoted_in_a_message_is_its_body(read):
 
 
 def test_folded_headers_stay_with_their_message(read):
-    folded = OK.replace(b"Via: SIP/2.0/UDP h;", b"Via: SIP/2.0/UDP h\r\n ;").replace(b"CSeq: 1", b"CSeq:\r\n\t1")
+    folded = OK.replace(b"Via: SIP/2.0/UDP h;", b"Via: SIP/2.0/UDP h\r\n ;").replace(
+        b"CSeq: 1", b"CSeq:\r\n\t1"
+    )
     assert texts(read(folded + OK)) == [folded, OK]
 
 
@@ -119,7 +128,9 @@ def test_ellipses_are_left_out_and_told(read):
 
 def test_typographic_quotes_become_straight_ones(read):
     plain = OK.replace(b"Call-ID", b'From: "Al" <sip:a@h>\r\nCall-ID')
-    assert texts(read(plain.replace(b'"Al"', "“Al”".encode()).replace(b"Call-ID", b"...\r\nCall-ID"))) == [plain]
+    assert texts(read(plain.replace(b'"Al"', "“Al”".encode()).replace(b"Call-ID", b"...\r\nCall-ID"))) == [
+        plain
+    ]
 
 
 def test_mail_quoting_is_taken_away(read):
@@ -143,9 +154,13 @@ def test_other_encodings_are_read(read, encoding):
     frames = read(data)
     assert texts(frames) == [invite(), OK]
     assert base.detect(data).name == "plain"
-    assert data[frames[1].offset :].decode("utf-16-be" if encoding == "utf-16-be" else encoding.removesuffix("-sig")).lstrip(
-        "\ufeff"
-    ).startswith("SIP/2.0 200") or encoding == "utf-16"
+    assert (
+        data[frames[1].offset :]
+        .decode("utf-16-be" if encoding == "utf-16-be" else encoding.removesuffix("-sig"))
+        .lstrip("\ufeff")
+        .startswith("SIP/2.0 200")
+        or encoding == "utf-16"
+    )
 
 
 def test_bare_carriage_returns_are_line_ends_when_nothing_else_is(read):

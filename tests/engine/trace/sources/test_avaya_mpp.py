@@ -1,0 +1,23 @@
+"""Avaya MPP."""
+
+from __future__ import annotations
+
+
+def test_the_call_comes_out_as_it_was_on_the_wire(whole):
+    frames = whole("avaya_mpp.log", "avaya_mpp")
+    assert [frame.time_ns for frame in frames] == [
+        1_714_979_289_123_000_000,
+        1_714_979_291_000_000_000,
+        1_714_979_291_100_000_000,
+        1_714_979_370_999_000_000,
+    ]
+    assert [(frame.source, frame.target) for frame in frames] == [
+        (None, None),
+        (None, "192.0.2.10:5060"),
+        (None, None),
+        (None, None),
+    ]
+    assert [frame.direction for frame in frames] == [1, 2, 1, 1]
+    assert {frame.transport for frame in frames} == {"TCP", None}
+    assert {frame.correlation for frame in frames} == {None}
+    assert all(frame.date_known is True for frame in frames)

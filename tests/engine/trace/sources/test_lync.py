@@ -1,0 +1,30 @@
+"""Lync and Skype for Business."""
+
+from __future__ import annotations
+
+
+def test_the_call_comes_out_as_it_was_on_the_wire(whole):
+    frames = whole("lync.log", "lync")
+    assert [frame.time_ns for frame in frames] == [
+        1_714_979_289_123_000_000,
+        1_714_979_291_000_000_000,
+        1_714_979_291_100_000_000,
+        1_714_979_370_999_000_000,
+    ]
+    assert [(frame.source, frame.target) for frame in frames] == [
+        ("192.0.2.10:5060", None),
+        (None, "192.0.2.10:5060"),
+        ("192.0.2.10:5060", None),
+        ("192.0.2.10:5060", None),
+    ]
+    assert [frame.direction for frame in frames] == [1, 2, 1, 1]
+    assert {frame.transport for frame in frames} == {"UDP"}
+    assert {frame.correlation for frame in frames} == {"1733055412"}
+    assert all(frame.date_known is True for frame in frames)
+
+
+def test_a_record_that_does_not_end_is_kept_and_told(read, sample, call):
+    content = sample("lync.log")
+    frames = read(content[: content.rindex(b"$$end_record")])
+    assert [frame.text for frame in frames] == call
+    assert read.notes == [("truncated", frames[3].offset)]
