@@ -151,7 +151,7 @@ def _greet_when_ready(host: str, port: int, url: str) -> None:
 
 def serve(host: str = "127.0.0.1", port: int = 8080, workers: int = 1) -> int:
     """Serves until a signal ends it. Raises ValueError when it may not or cannot listen there."""
-    from granian import Granian  # type: ignore[attr-defined]
+    from granian import Granian
     from granian.constants import Interfaces, Loops
     from granian.log import LogLevels
 

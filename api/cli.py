@@ -10,11 +10,10 @@ import argparse
 import contextlib
 import os
 import re
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from engine.errors import EngineError
 
@@ -41,11 +40,13 @@ class Output:
 
     def __init__(self, path: str | None) -> None:
         self.path = path
-        self.stream: IO[str] = sys.stdout
+        self.stream: TextIO = sys.stdout
 
     def __enter__(self) -> Output:
         if self.path:
             self.stream = open(self.path, "w", encoding="utf-8", newline="\n")
+        elif sys.stdout is None:
+            raise Usage("standard output is closed")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> bool:
@@ -93,7 +94,7 @@ class Output:
     @property
     def width(self) -> int:
         """Columns to fill: the terminal's, else 100."""
-        return shutil.get_terminal_size((100, 24)).columns if self.terminal else 100
+        return _columns(100) if self.terminal else 100
 
     @property
     def ascii_only(self) -> bool:
@@ -102,10 +103,16 @@ class Output:
         return not encoding.startswith("utf")
 
 
+def _columns(otherwise: int) -> int:
+    import shutil
+
+    return shutil.get_terminal_size((otherwise, 24)).columns
+
+
 class Bar:
     """Progress on standard error, once reading takes longer than a moment."""
 
-    def __init__(self, stream: IO[str]) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self.stream = stream
         self.began = self.shown = time.monotonic()
         self.drawn = False
@@ -121,8 +128,7 @@ class Bar:
         bar = ("#" * int(BAR * share)).ljust(BAR, ".")
         rate = size_of(int(done / max(1e-9, now - self.began)))
         line = f"[{bar}] {share:4.0%} {rate}/s {printable(os.path.basename(label))}"
-        columns = shutil.get_terminal_size((80, 24)).columns - 1
-        self.stream.write(f"\r\x1b[K{clipped(line, columns)}")
+        self.stream.write(f"\r\x1b[K{clipped(line, _columns(80) - 1)}")
         self.stream.flush()
 
     def clear(self) -> None:
@@ -497,6 +503,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; the exit code."""
     args = parser().parse_args(arguments)
+    # numpy starts a thread a core for linear algebra, of which there is none here
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     run: Callable[[argparse.Namespace], int] = args.run
     try:
         return run(args)

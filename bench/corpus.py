@@ -158,7 +158,7 @@ class Capture:
                 numbers = np.delete(numbers, starts + generator.integers(0, 12, len(starts)))
             delay = generator.integers(0, 400, len(numbers))
             if way and damage == "jitter":
-                delay = generator.integers(0, 90_000, len(numbers))
+                delay = generator.integers(0, 150_000, len(numbers))
             arrival = np.maximum.accumulate(answer_us + 3000 + numbers * PACKET_US + delay)
             stream = wire.Stream(
                 source,
@@ -184,11 +184,12 @@ class Capture:
             for member in members:
                 begin = start + (member - members.start) * 37_000
                 call = self.call("answered")
-                said = scenario.answered(call, seconds * wire.MICROSECONDS + 200_000)
+                spoken = packets * (80 + self.rng.randrange(41)) // 100
+                said = scenario.answered(call, spoken * PACKET_US + 200_000)
                 self.counts["messages"] += len(said)
                 self.counts["calls"] += 1
                 signalling += self.udp(call, said, begin)
-                streams += self.media(call, member, begin + said[4][0], packets)
+                streams += self.media(call, member, begin + said[4][0], spoken)
             share = plan[number * len(plan) // rounds : (number + 1) * len(plan) // rounds]
             shift = start - share[0][0] + 3000 if share else 0
             for at, name, called in share:
@@ -271,7 +272,9 @@ def main() -> None:
     parser.add_argument("--kind", choices=("signalling", "rtp", "mixed", "flow"), default="signalling")
     parser.add_argument("--calls", type=int, default=23_160)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--seconds", type=int, default=30, help="of media a call (kinds rtp and mixed)")
+    parser.add_argument(
+        "--seconds", type=int, default=30, help="of media a call, give or take a fifth (kinds rtp and mixed)"
+    )
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     print(json.dumps(write(given.out, given.kind, given.calls, given.seed, given.seconds), indent=1))

@@ -5,25 +5,14 @@ from __future__ import annotations
 import ctypes
 import functools
 import platform
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.measure import median_s
+from bench.measure import BUILD, HERE, compiled, median_s
 
-HERE = Path(__file__).parent
-BUILD = HERE / "data" / ".build"
 CHUNK_BYTES = 1 << 20
-
-
-def compiled(source: Path, target: Path, *flags: str) -> Path:
-    """Compiles a C file when its result is missing or older; returns the result."""
-    if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["cc", "-O3", "-o", target, source, *flags], check=True)
-    return target
 
 
 @functools.cache

@@ -6,7 +6,7 @@ import ctypes
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.limits import BUILD, compiled
+from bench.measure import BUILD, compiled
 
 KERNELS = Path(__file__).parents[2] / "engine" / "_native" / "c"
 FLAGS = ("-std=gnu11", "-shared", "-fPIC", "-fstack-protector-strong", "-D_FORTIFY_SOURCE=2", f"-I{KERNELS}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from bench.limits import BUILD, compiled
+from bench.measure import BUILD, compiled
 from bench.peers.program import need
 
 NAME = "libpcap"

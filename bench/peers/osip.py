@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.limits import BUILD, compiled
+from bench.measure import BUILD, compiled
 from bench.peers.program import SETUP
 
 NAME = "libosip2"

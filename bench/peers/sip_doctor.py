@@ -22,5 +22,5 @@ def run(path: Path, repeats: int = 1) -> Outcome:
     """Everything it can say, as JSON."""
     process = run_often([PROGRAM, "read", "--json", path], repeats)
     told = json.loads(process.output)
-    streams = sum(len(dialog["media"]) for dialog in told["dialogs"]) + len(told["unmatched_rtp"])
+    streams = sum(len(dialog.get("media", ())) for dialog in told["dialogs"]) + len(told["unmatched_rtp"])
     return Outcome(process, told["stats"]["sip_messages"], len(told["dialogs"]), streams)

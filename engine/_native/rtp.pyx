@@ -1,4 +1,4 @@
-"""Python's door to the RTP kernels: packets in, one row a stream out as numpy columns; the E-model's formulas."""
+"""Python's door to the RTP kernels: packets in, one row a stream out as numpy columns; the E-model."""
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -103,7 +103,7 @@ cdef extern from *:
     static const struct { const char *name, *dtype; } stream_column_names[] = {STREAM_COLUMNS(STREAM_NAME)};
     enum { STREAM_COLUMN_COUNT = sizeof stream_column_names / sizeof *stream_column_names };
     static const char *const stream_codec_names[] = {
-        "", 
+        "",
     #define STREAM_CODEC(symbol, name, clock, payload_type) name,
         SDP_CODECS(STREAM_CODEC)
     };
@@ -136,8 +136,9 @@ def parse(payload, wire_length=0):
     if not len(view) or rtp_parse(&view[0], <uint32_t>len(view), <uint32_t>wire_length, &h) != 0:
         return None
     return {
-        "payload_type": h.payload_type, "marker": bool(h.marker), "sequence": h.sequence, "timestamp": h.timestamp,
-        "ssrc": h.ssrc, "csrc_count": h.csrc_count, "extension_profile": h.extension_profile, "padding": h.padding,
+        "payload_type": h.payload_type, "marker": bool(h.marker), "sequence": h.sequence,
+        "timestamp": h.timestamp, "ssrc": h.ssrc, "csrc_count": h.csrc_count,
+        "extension_profile": h.extension_profile, "padding": h.padding,
         "payload_offset": h.payload_offset, "payload_length": h.payload_length,
     }
 
@@ -213,8 +214,8 @@ cdef class StreamTable:
         rtp_rehash(t, buckets, capacity * RTP_BUCKETS_PER_STREAM)
         return 0
 
-    def push(self, payload, int64_t time_ns, source, target, *, bint expected=False, bint rtcp=False, dscp=0, ttl=64,
-             uint64_t flow_tag=0, flags=0, wire_length=0, number=0, uint64_t file_offset=0):
+    def push(self, payload, int64_t time_ns, source, target, *, bint expected=False, bint rtcp=False, dscp=0,
+             ttl=64, uint64_t flow_tag=0, flags=0, wire_length=0, number=0, uint64_t file_offset=0):
         cdef const uint8_t[::1] view = payload
         cdef packet p
         memset(&p, 0, sizeof(p))

@@ -1,4 +1,4 @@
-"""Speech quality from loss, delay and codec: the E-model (ITU-T G.107, G.107.1, G.107.2, G.113 Appendix I)."""
+"""Speech quality from loss, delay and codec: the E-model (ITU-T G.107, G.107.1, G.107.2, G.113 App. I)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _CODECS = {name.lower(): number for number, name in enumerate(_native.CODECS) if
 class Quality:
     """A rated direction of a call.
 
-    `rating` and `rating_conversation` are R on the 0..100 scale (wide- and full-band codecs brought to it), MOS is
-    1..4.5. What needs a delay is None when no delay is known: conversational quality is not claimed without one.
-    `stand_in` tells that the codec has no published impairment and one like it was taken.
+    `rating` and `rating_conversation` are R on the 0..100 scale (wide- and full-band codecs brought to it), MOS
+    is 1..4.5. What needs a delay is None when no delay is known: conversational quality is not claimed without
+    one. `stand_in` tells that the codec has no published impairment and one like it was taken.
     """
 
     rating: float
@@ -37,9 +37,9 @@ def rate(
 ) -> Quality:
     """Rates a codec by its rtpmap name (any case; unknown names as G.711 with concealment).
 
-    `loss_percent` counts what the jitter buffer discards too; `burst_ratio` is G.107's BurstR, 1 for random loss;
-    `one_way_delay_ms` goes from mouth to ear. Raises ValueError for values out of range and for codecs that carry no
-    speech.
+    `loss_percent` counts what the jitter buffer discards too; `burst_ratio` is G.107's BurstR, 1 for random
+    loss; `one_way_delay_ms` goes from mouth to ear. Raises ValueError for values out of range and for codecs
+    that carry no speech.
     """
     if not 0 <= loss_percent <= 100:
         raise ValueError(f"loss_percent is {loss_percent}, not 0..100")

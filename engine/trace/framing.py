@@ -43,7 +43,7 @@ _SEPARATORS = b" \t\r\n\x0b-=_*#~"
 class Piece(msgspec.Struct, gc=False):
     """One message cut out: its text, where it begins, where it ends, and whether only blanks follow it there.
 
-    `claimed` is its Content-Length, 0 where it has none.
+    `claimed` is its Content-Length where such a body may hold messages.
     """
 
     text: bytes
@@ -60,55 +60,75 @@ def is_stamped(row: bytes) -> bool:
 
 def begins_with_message(content: bytes) -> bool:
     """Whether the first thing in `content`, blanks aside, is a start line."""
-    return _BEGINNING.match(content, _first(content)) is not None
+    first = _first(content)
+    return first >= 0 and _BEGINNING.match(content, first) is not None
 
 
 def _first(content: bytes) -> int:
-    return len(content) - len(content.lstrip(_BLANK)) if content[:1] in (b"\r", b"\n", b" ", b"\t") else 0
+    """Where the text begins after blanks and rules, -1 where that is not at the start of a line."""
+    if content[:1] not in _SEPARATORS or not content:
+        return 0
+    first = _BETWEEN.match(content).end()  # type: ignore[union-attr]
+    return first if content[first - 1] == 10 else -1
 
 
 def pasted(content: bytes, limit: int) -> Iterator[tuple[bytes, int, int]]:
     """(text, begin, end) of messages that stand in good order from the first byte on; stops at the first that does not.
 
-    Order means: header lines that begin with a letter, a Content-Length that leads to blanks, rules and the next start
-    line. Nothing is searched but each message's own head. The caller goes on from the last `end`.
+    Nothing but blanks and rules may stand between them. The caller goes on from the last `end`.
     """
-    begin = _first(content)
-    beginning = _BEGINNING.match
-    if not beginning(content, begin):
+    begin, total = _first(content), len(content)
+    beginning, between = _BEGINNING.match, _BETWEEN.match
+    if begin < 0 or not beginning(content, begin):
         return
-    newline = content.find(b"\n", begin)
-    crlf = content[newline - 1 : newline] == b"\r"
-    blank, size = (b"\r\n\r\n", 4) if crlf else (b"\n\n", 2)
-    find, count, between, total = content.find, content.count, _BETWEEN.match, len(content)
     while begin < total:
-        body = find(blank, begin, begin + limit) + size
-        if body < size or _ODD_LINE.search(content, begin, body - size):
-            return
-        at = find(b"\nContent-Length: ", begin, body)
-        found = _LENGTH.match(content, at) if at > 0 else _LENGTH.search(content, begin, body)
-        if found is None:
-            return
-        length = int(found[1])
-        stop = body + length
-        if crlf:
-            if count(b"\n", begin, body) != count(b"\r\n", begin, body):
-                return
-        elif find(b"\r", begin, body) >= 0:
-            return
-        elif length:
-            # The length counts the carriage returns that were lost.
-            stop -= content[body:stop].replace(b"\n", b"\r\n").count(b"\n", 0, length)
-            if content[stop - 1 : stop] != b"\n":
-                return
-        if stop > total or stop - begin > limit:
+        text, stop = _orderly(content, begin, total, limit)
+        if not stop:
             return
         end = between(content, stop).end()  # type: ignore[union-attr]
         if end < total and not beginning(content, end):
             return
-        text = content[begin:stop]
-        yield text if crlf else text.replace(b"\n", b"\r\n"), begin, end
+        yield text, begin, end
         begin = end
+
+
+def _orderly(content: bytes, begin: int, end: int, limit: int) -> tuple[bytes, int]:
+    """(text, end) of the message that begins at `begin` if it is in good order, else (nothing, 0).
+
+    Order means: one kind of line end, header lines that begin with a letter, a blank line, a Content-Length that fits.
+    Only the message's own head is searched.
+    """
+    newline = content.find(b"\n", begin, end)
+    if newline < 1:
+        return b"", 0
+    if content[newline - 1] == 13:
+        body = content.find(b"\r\n\r\n", begin, begin + limit) + 4
+        crlf, size = True, 4
+    else:
+        body = content.find(b"\n\n", begin, begin + limit) + 2
+        crlf, size = False, 2
+    if body < size or body > end or _ODD_LINE.search(content, begin, body - size):
+        return b"", 0
+    at = content.find(b"\nContent-Length: ", begin, body)
+    found = _LENGTH.match(content, at) if at > 0 else _LENGTH.search(content, begin, body)
+    if found is None:
+        return b"", 0
+    length = int(found[1])
+    stop = body + length
+    if crlf:
+        if content.count(b"\n", begin, body) != content.count(b"\r\n", begin, body):
+            return b"", 0
+    elif content.find(b"\r", begin, body) >= 0:
+        return b"", 0
+    elif length:
+        # The length counts the carriage returns that were lost.
+        stop -= content[body:stop].replace(b"\n", b"\r\n").count(b"\n", 0, length)
+        if content[stop - 1 : stop] != b"\n":
+            return b"", 0
+    if stop > end or stop - begin > limit:
+        return b"", 0
+    text = content[begin:stop]
+    return text if crlf else text.replace(b"\n", b"\r\n"), stop
 
 
 def starts(content: bytes, begin: int, end: int) -> Iterator[tuple[int, int]]:
@@ -124,7 +144,7 @@ def starts(content: bytes, begin: int, end: int) -> Iterator[tuple[int, int]]:
                 continue
             line = begin
         first = False
-        if at - line > 16_384:
+        if at - line > 4096:
             continue
         start = _start_on_line(content, line, at, found["code"] is not None)
         if start >= 0:
@@ -161,6 +181,21 @@ def _start_on_line(content: bytes, line: int, at: int, is_status: bool) -> int:
 
 def pieces(content: bytes, begin: int, end: int, limit: int, note: Note) -> Iterator[Piece]:
     """Messages in content[begin:end], one region of text between two frame lines."""
+    while True:
+        first = _BETWEEN.match(content, begin, end).end()  # type: ignore[union-attr]
+        if (first > begin and content[first - 1] != 10) or not _BEGINNING.match(content, first, end):
+            break
+        text, stop = _orderly(content, first, end, limit)
+        if not stop:
+            break
+        following = _BETWEEN.match(content, stop, end).end()  # type: ignore[union-attr]
+        clean = following == end or _BEGINNING.match(content, following, end) is not None
+        if not clean and (content[stop - 1] != 10 or _SDP_LINE.match(content, stop, end)):
+            break
+        yield Piece(text, first, stop, clean)
+        begin = following if clean else stop
+        if begin >= end:
+            return
     sought = starts(content, begin, end)
     patience = 1 << 23
     upcoming, later = next(sought, None), next(sought, None)
@@ -169,7 +204,7 @@ def pieces(content: bytes, begin: int, end: int, limit: int, note: Note) -> Iter
         upcoming, later = later, next(sought, None)
         stop = upcoming[0] if upcoming is not None else end
         piece = _piece(content, line, start, min(stop, start + 2 * limit + 4096), limit, note)
-        if piece is not None and upcoming is not None and piece.end >= stop and patience > 0:
+        if piece is not None and upcoming is not None and piece.claimed and patience > 0:
             # The next start line may lie in this message's body: a fragment (RFC 3420) or a quoted message.
             third = later[0] if later is not None else end
             whole = _around(content, line, start, upcoming[0], third, end, limit, note)
@@ -223,8 +258,6 @@ def _around(
     if not length or length > limit:
         return None
     fragment = kind is not None and kind.startswith(b"message/sip")
-    if not fragment and kind is not None and kind.startswith(b"application/sdp"):
-        return None
     if prefix:
         # Every line carries the writer's prefix: the body's bytes are counted after it is taken away.
         if not fragment:
@@ -260,22 +293,30 @@ def without_prefix(prefix: bytes, block: bytes) -> bytes:
 
     Where only the first line has one, the message ends at the next line that has. Lines of another thread go.
     """
-    rows = block.split(b"\n")
-    if len(rows) < 2:
+    first = block.find(b"\n") + 1
+    if not first:
         return block
+    second = block.find(b"\n", first) + 1 or len(block)
     if not prefix.strip(b" \t"):
-        size = len(prefix)
-        if not rows[1].startswith(prefix):
+        if not block.startswith(prefix, first):
             return block
+        size = len(prefix)
+        rows = block.split(b"\n")
         return b"\n".join(
             [rows[0], *(row[size:] if row.startswith(prefix) else row.lstrip(b" \t") for row in rows[1:])]
         )
     shape = _Shape(prefix)
-    if shape.end(rows[1]) < 0 and (len(rows) < 3 or shape.end(rows[2]) < 0):
-        for number, row in enumerate(rows[1:], 1):
-            if shape.end(row) >= 0:
-                return b"\n".join(rows[:number])
-        return block
+    if (
+        shape.end(block[first:second]) < 0
+        and shape.end(block[second : block.find(b"\n", second) + 1 or len(block)]) < 0
+    ):
+        # Log lines of one writer begin with the same few bytes: a month, a year, a bracket.
+        lead = b"\n" + prefix[:3]
+        at = block.find(lead)
+        while at >= 0 and shape.end(block[at + 1 : at + 65 + len(prefix)]) < 0:
+            at = block.find(lead, at + 1)
+        return block if at < 0 else block[:at]
+    rows = block.split(b"\n")
     kept = [rows[0]]
     strange = 0
     for row in rows[1:]:
@@ -336,7 +377,7 @@ def _class(piece: bytes) -> bytes:
 def tidy(block: bytes, offset: int, note: Note, *, bare: bool) -> tuple[bytes, int, int]:
     """(the message `block` begins with, with its line ends as on the wire; bytes of `block` that are it; its length).
 
-    The length is Content-Length, 0 where there is none.
+    The length is Content-Length where such a body may hold messages, else 0.
 
     `bare` says that the start line stood at a line's start, where a start line alone is a message; elsewhere a header
     has to follow. Empty when there is none.
@@ -358,13 +399,14 @@ def tidy(block: bytes, offset: int, note: Note, *, bare: bool) -> tuple[bytes, i
                 length = int(found[1])
             elif found := _ANY_TYPE.match(row):
                 kind = found[1].lower()
+    claimed = 0 if length is None or b"sdp" in kind else length
     head = b"\r\n".join(rows) + b"\r\n\r\n"
     if b"\xe2\x80" in head and b'"' not in head:
         head = head.replace(b"\xe2\x80\x9c", b'"').replace(b"\xe2\x80\x9d", b'"')
     if not has_body:
-        return head, used, length or 0
+        return head, used, claimed
     body, taken = body_of(block[used:], length, kind, crlf)
-    return head + body, used + taken, length or 0
+    return head + body, used + taken, claimed
 
 
 def _head(block: bytes, offset: int, note: Note) -> tuple[list[bytes], int, bool]:

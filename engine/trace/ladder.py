@@ -144,7 +144,7 @@ class Ladder(msgspec.Struct):
             kept.append(drawn)
         shown = kept[:limit]
         _set_deltas(shown, self.no_time)
-        return msgspec.structs.replace(self, steps=shown, omitted=len(kept) - len(shown))
+        return msgspec.structs.replace(self, steps=shown, omitted=self.omitted + len(kept) - len(shown))
 
 
 # ---- building ----

@@ -9,11 +9,11 @@ from engine.trace.ladder import Ladder, Media, Message
 from engine.trace.report_text import clock, printable
 
 # what Mermaid gives no meaning in a message text; everything else is written as its number
-PLAIN = re.compile(r"[^A-Za-z0-9 ._,/@+()\[\]|~*!?'=-]")
+PLAIN = re.compile(r"[^A-Za-z0-9 ._,:/@+()\[\]|~*!?'=-]")
 
 
 def escaped(text: str) -> str:
-    """Text that Mermaid shows as it is: separators, entities and markup written as "#NN;", "end" never alone."""
+    """Text behind a colon that Mermaid shows as it is: separators, entities and markup written as "#NN;", "end" never alone."""
     told = PLAIN.sub(lambda match: f"#{ord(match[0])};", printable(text))
     return f"({told})" if told.strip().lower() == "end" else told
 
@@ -23,7 +23,7 @@ def ladder_mermaid(drawn: Ladder) -> Iterator[str]:
     drawn = drawn.folded()
     yield "sequenceDiagram"
     for at, node in enumerate(drawn.nodes):
-        yield f"    participant n{at} as {escaped(node.name)}"
+        yield f"    participant n{at} as {escaped(node.name).replace(':', '#58;')}"
     for step in drawn.steps:
         time = "" if drawn.no_time else f"{clock(step.time_ns)} "
         ends = f"n{step.source}{{}}n{step.target}"

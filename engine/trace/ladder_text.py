@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from engine.trace.ladder import Ladder, Media, Message, Step
 from engine.trace.report_text import Paint, clipped, clock, columns_of, padded, printable
 
-GAP_MIN, GAP_MAX = 18, 44
+GAP_MIN, GAP_MAX, NAME_MAX = 18, 44, 24
 MARGIN = 2
 LEG_STYLES = ("bold", "low", "medium", "good")
 UNICODE = {"line": "─", "media": "═", "right": "▶", "left": "◀", "lane": "│", "own": "↺"}
@@ -30,7 +30,7 @@ class _Sheet:
         self.paint = paint
         self.marks = marks
         self.names = [printable(node.name) + (" *" if node.system else "") for node in drawn.nodes]
-        self.front = 17 if drawn.no_time else 40
+        self.front = 8 if drawn.no_time else 35
         self.gap = self._gap(width)
         self.half = min(self.gap, max([10, *(columns_of(name) for name in self.names)]) + 2) // 2
         self.width = self.half * 2 + self.gap * (len(self.names) - 1) + 1
@@ -39,7 +39,8 @@ class _Sheet:
         labels = [columns_of(printable(_label(step))) + 6 for step in self.drawn.steps]
         wanted = max([GAP_MIN, *labels, *(columns_of(name) + 3 for name in self.names)])
         room = (width - self.front - 24) // max(1, len(self.names) - 1)
-        return max(GAP_MIN, min(wanted, GAP_MAX, room))
+        names = max([0, *(min(columns_of(name), NAME_MAX) + 3 for name in self.names)])
+        return max(GAP_MIN, names, min(wanted, GAP_MAX, room))
 
     def _x(self, node: int) -> int:
         return self.half + node * self.gap

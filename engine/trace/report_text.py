@@ -154,8 +154,9 @@ def _wrapped(text: str, width: int, first: str, rest: str) -> list[str]:
 def _finding(number: int, finding: Finding, width: int, paint: Paint) -> list[str]:
     severity = finding.severity if finding.severity in SEVERITIES else "info"
     title = f"{number}. {printable(finding.title)}"
-    where = f"[{finding.category}] {printable(finding.rule)}" + (f", {finding.rfc}" if finding.rfc else "")
-    lines = [f"{paint(severity, f'{severity.upper():<8}')} {paint('bold', title)}", paint("dim", f"         {where}")]
+    where = f"[{finding.category}] {finding.rule}" + (f", {finding.rfc}" if finding.rfc else "")
+    lines = [f"{paint(severity, f'{severity.upper():<8}')} {paint('bold', clipped(title, width - 9))}"]
+    lines += [paint("dim", line) for line in _wrapped(where, width, "         ", "         ")]
     lines += _wrapped(finding.detail, width, "         ", "         ")
     scope = []
     if finding.count > 1:
@@ -181,7 +182,7 @@ def evidence_line(item: Evidence) -> str:
     if item.message:
         told.append(f"#{item.message}")
     if item.time is not None:
-        told.append(clock(round(item.time * 1e9)))
+        told.append(clock(round(item.time * 1e6) * 1000))
     if item.stream is not None:
         told.append(f"stream {item.stream + 1}")
     if item.summary:

@@ -67,12 +67,26 @@ class Clock:
     `elapsed_ns` sums up stamps that say how long after the one before.
     """
 
-    __slots__ = ("_day", "_fold", "_last", "_month", "_of_day", "_year", "elapsed_ns", "newest", "zone_ns")
+    __slots__ = (
+        "_date",
+        "_day",
+        "_days",
+        "_fold",
+        "_last",
+        "_month",
+        "_of_day",
+        "_year",
+        "elapsed_ns",
+        "newest",
+        "zone_ns",
+    )
 
     def __init__(self, zone_s: int = 0, mtime: float | None = None) -> None:
         self.zone_ns = zone_s * SECOND
         self.newest = int((time.time() if mtime is None else mtime) * SECOND)
         self._day: int | None = None
+        self._date = (0, 0, 0)
+        self._days = 0
         self._of_day = 0
         self._year = 0
         self._month = 0
@@ -112,9 +126,11 @@ class Clock:
         zone = part.get("zone")
         east = self.zone_ns if zone is None else _zone_ns(zone, self.zone_ns)
         number = int(year) if year else self._newest_year(month, day)
-        if day > monthrange(max(1, number), month)[1]:
-            return None
-        moment = days(number, month, day) * DAY + seconds * SECOND + fraction_ns(part.get("fraction")) - east
+        if (number, month, day) != self._date:
+            if day > monthrange(max(1, number), month)[1]:
+                return None
+            self._date, self._days = (number, month, day), days(number, month, day)
+        moment = self._days * DAY + seconds * SECOND + fraction_ns(part.get("fraction")) - east
         return moment if zone is not None else self._unfold(moment, month)
 
     def of_day(self, found: re.Match[bytes]) -> int | None:

@@ -49,8 +49,18 @@ def feed(table: Any, datagrams: Iterable[Datagram], *, expected: bool = True) ->
     """Pushes datagrams into a StreamTable; the result of each push."""
     return [
         table.push(
-            d.payload, d.time_ns, endpoint(d.source), endpoint(d.target), expected=expected, rtcp=d.rtcp, dscp=d.dscp,
-            ttl=d.ttl, flow_tag=d.flow_tag, flags=d.flags, wire_length=d.wire_length, number=number,
+            d.payload,
+            d.time_ns,
+            endpoint(d.source),
+            endpoint(d.target),
+            expected=expected,
+            rtcp=d.rtcp,
+            dscp=d.dscp,
+            ttl=d.ttl,
+            flow_tag=d.flow_tag,
+            flags=d.flags,
+            wire_length=d.wire_length,
+            number=number,
         )
         for number, d in enumerate(datagrams, 1)
     ]
@@ -107,7 +117,9 @@ def speech(random: Random, count: int) -> bytes:
     return bytes([random.randrange(256) for _ in range(count - 1)] + [1]) if count > 1 else bytes([7] * count)
 
 
-def stream(shape: StreamShape, random: Random, *, content: Callable[[int], bytes] | None = None) -> list[Datagram]:
+def stream(
+    shape: StreamShape, random: Random, *, content: Callable[[int], bytes] | None = None
+) -> list[Datagram]:
     """The packets as sent; `content(k)` gives payload k (random bytes without it). `drift_ppm` > 0 sends slower."""
     step_ticks = shape.clock_hz * shape.step_ms // 1000
     step_ns = round(shape.step_ms * MS * (1 + shape.drift_ppm * 1e-6))
@@ -117,8 +129,12 @@ def stream(shape: StreamShape, random: Random, *, content: Callable[[int], bytes
         offset = random.randrange(64)
         body = content(k) if content else block[offset : offset + shape.payload_bytes]
         packet = rtp(
-            shape.sequence + k, shape.timestamp + k * step_ticks, body, payload_type=shape.payload_type,
-            ssrc=shape.ssrc, marker=k == 0,
+            shape.sequence + k,
+            shape.timestamp + k * step_ticks,
+            body,
+            payload_type=shape.payload_type,
+            ssrc=shape.ssrc,
+            marker=k == 0,
         )
         sent.append(
             Datagram(packet, shape.start_ns + k * step_ns, shape.source, shape.target, shape.dscp, shape.ttl)
@@ -138,7 +154,9 @@ def jitter(datagrams: Sequence[Datagram], random: Random, spread_ms: float) -> l
     return sorted(late, key=lambda d: d.time_ns)
 
 
-def duplicate(datagrams: Sequence[Datagram], places: Iterable[int], delay_ns: int = 100_000) -> list[Datagram]:
+def duplicate(
+    datagrams: Sequence[Datagram], places: Iterable[int], delay_ns: int = 100_000
+) -> list[Datagram]:
     """The datagrams at these places come twice."""
     twice = set(places)
     copies = [d.at(d.time_ns + delay_ns) for k, d in enumerate(datagrams) if k in twice]
@@ -179,10 +197,16 @@ def digit(
     return [
         Datagram(
             rtp(
-                sequence + k, timestamp, event_payload(event, duration, end=end), payload_type=payload_type, ssrc=ssrc,
+                sequence + k,
+                timestamp,
+                event_payload(event, duration, end=end),
+                payload_type=payload_type,
+                ssrc=ssrc,
                 marker=k == 0,
             ),
-            time_ns + k * 20 * MS, source, target,
+            time_ns + k * 20 * MS,
+            source,
+            target,
         )
         for k, (duration, end) in enumerate(steps)
     ]
@@ -202,7 +226,14 @@ def ntp_middle(time_ns: int) -> int:
 
 
 def report_block(
-    ssrc: int, *, fraction: int = 0, lost: int = 0, highest: int = 0, jitter: int = 0, lsr: int = 0, dlsr: int = 0
+    ssrc: int,
+    *,
+    fraction: int = 0,
+    lost: int = 0,
+    highest: int = 0,
+    jitter: int = 0,
+    lsr: int = 0,
+    dlsr: int = 0,
 ) -> bytes:
     """One report block; `dlsr` in 1/65536 s, `lost` signed."""
     word = fraction << 24 | lost & 0xFFFFFF
@@ -217,7 +248,9 @@ def sender_report(
     ssrc: int, time_ns: int, timestamp: int, packets: int, octets: int, blocks: Sequence[bytes] = ()
 ) -> bytes:
     """SR with its report blocks."""
-    body = struct.pack(">IQIII", ssrc, ntp(time_ns), timestamp & 0xFFFFFFFF, packets, octets) + b"".join(blocks)
+    body = struct.pack(">IQIII", ssrc, ntp(time_ns), timestamp & 0xFFFFFFFF, packets, octets) + b"".join(
+        blocks
+    )
     return _rtcp(200, len(blocks), body)
 
 
@@ -238,13 +271,44 @@ def bye(*ssrcs: int) -> bytes:
 
 
 def voip_metrics(
-    ssrc: int, *, loss: int = 0, discard: int = 0, rtt_ms: int = 0, end_system_ms: int = 0, r: int = 127,
-    mos_lq: int = 127, mos_cq: int = 127,
+    ssrc: int,
+    *,
+    loss: int = 0,
+    discard: int = 0,
+    rtt_ms: int = 0,
+    end_system_ms: int = 0,
+    r: int = 127,
+    mos_lq: int = 127,
+    mos_cq: int = 127,
 ) -> bytes:
     """XR block 7 (RFC 3611 §4.7); 127 is "unavailable", MOS in tenths."""
     return struct.pack(
-        ">BBHIBBBBHHHHBBBBBBBBBBHHH", 7, 0, 8, ssrc, loss, discard, 0, 0, 0, 0, rtt_ms, end_system_ms, 127, 127, 127, 16,
-        r, 127, mos_lq, mos_cq, 0, 0, 40, 80, 200,
+        ">BBHIBBBBHHHHBBBBBBBBBBHHH",
+        7,
+        0,
+        8,
+        ssrc,
+        loss,
+        discard,
+        0,
+        0,
+        0,
+        0,
+        rtt_ms,
+        end_system_ms,
+        127,
+        127,
+        127,
+        16,
+        r,
+        127,
+        mos_lq,
+        mos_cq,
+        0,
+        0,
+        40,
+        80,
+        200,
     )
 
 
@@ -255,7 +319,9 @@ def reference_time(time_ns: int) -> bytes:
 
 def last_reference(*entries: tuple[int, int, int]) -> bytes:
     """XR block 5, DLRR (RFC 3611 §4.5): (ssrc, LRR, DLRR) each."""
-    return struct.pack(">BBH", 5, 0, 3 * len(entries)) + b"".join(struct.pack(">III", *entry) for entry in entries)
+    return struct.pack(">BBH", 5, 0, 3 * len(entries)) + b"".join(
+        struct.pack(">III", *entry) for entry in entries
+    )
 
 
 def extended_report(ssrc: int, *blocks: bytes) -> bytes:

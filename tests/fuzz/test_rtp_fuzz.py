@@ -47,8 +47,15 @@ def test_any_bytes_at_any_time_are_taken_or_refused(items: list[tuple[bytes, int
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.integers(0, 65535), st.integers(0, 2**32 - 1), st.integers(0, 127), TIMES, st.binary(max_size=12)),
-        min_size=1, max_size=60,
+        st.tuples(
+            st.integers(0, 65535),
+            st.integers(0, 2**32 - 1),
+            st.integers(0, 127),
+            TIMES,
+            st.binary(max_size=12),
+        ),
+        min_size=1,
+        max_size=60,
     )
 )
 def test_any_order_of_sequence_numbers_and_times_keeps_counts_true(
@@ -91,13 +98,20 @@ def test_rtcp_with_flipped_bytes_is_taken_or_refused(seed: int, flips: int) -> N
         compound[random.randrange(len(compound))] = random.randrange(256)
     cut = bytes(compound[: random.randrange(len(compound)) + 1]) if random.random() < 0.3 else bytes(compound)
     wire = len(compound) if random.random() < 0.5 else 0
-    build.feed(table, [Datagram(cut, START_NS + 5, "10.0.0.1:20001", "192.0.2.9:30001", rtcp=True, wire_length=wire)])
+    build.feed(
+        table, [Datagram(cut, START_NS + 5, "10.0.0.1:20001", "192.0.2.9:30001", rtcp=True, wire_length=wire)]
+    )
     check(table)
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.tuples(st.binary(max_size=6), st.integers(0, 2000), st.booleans()), min_size=2, max_size=60), st.data())
-def test_merging_at_any_cut_keeps_counts_true(items: list[tuple[bytes, int, bool]], data: st.DataObject) -> None:
+@given(
+    st.lists(st.tuples(st.binary(max_size=6), st.integers(0, 2000), st.booleans()), min_size=2, max_size=60),
+    st.data(),
+)
+def test_merging_at_any_cut_keeps_counts_true(
+    items: list[tuple[bytes, int, bool]], data: st.DataObject
+) -> None:
     cut = data.draw(st.integers(1, len(items) - 1))
     packets = [
         Datagram(build.rtp(k, timestamp, body, payload_type=101, marker=marker), START_NS + k * 20_000_000)
@@ -113,6 +127,8 @@ def test_merging_at_any_cut_keeps_counts_true(items: list[tuple[bytes, int, bool
 @pytest.mark.parametrize("seed", range(3))
 def test_a_flood_of_ssrcs_on_one_flow_is_held_apart(seed: int) -> None:
     table = native.StreamTable(seed)
-    packets = [Datagram(build.rtp(1, 2, b"x", ssrc=k * 0x10001 & 0xFFFFFFFF), START_NS + k) for k in range(3000)]
+    packets = [
+        Datagram(build.rtp(1, 2, b"x", ssrc=k * 0x10001 & 0xFFFFFFFF), START_NS + k) for k in range(3000)
+    ]
     assert build.feed(table, packets) == list(range(3000))
     check(table)

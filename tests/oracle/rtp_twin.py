@@ -1,8 +1,9 @@
-"""Stream statistics in plain Python, written from the RFCs' definitions and not from the kernel: whole lists instead
-of windows, exact sets instead of bitmaps. Tests hold the kernel's columns against it."""
+"""Stream statistics in plain Python, written from the RFCs' definitions and not from the kernel: whole lists
+instead of windows, exact sets instead of bitmaps. Tests hold the kernel's columns against it."""
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections import Counter
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ COMFORT_NOISE = {13, 19}
 
 @dataclass
 class Twin:
-    """What one stream's datagrams say. `clocks` maps payload types to Hz, `events` are telephone-event types."""
+    """What one stream's datagrams say. `clocks`: Hz by payload type, `events`: telephone-event types."""
 
     datagrams: Sequence[Datagram]
     clocks: dict[int, int] = field(default_factory=dict)
@@ -77,7 +78,7 @@ class Twin:
 
     def _jitter(self, accepted: list[_Packet]) -> None:
         jitter, values = 0.0, []
-        for before, now in zip(accepted, accepted[1:], strict=False):
+        for before, now in itertools.pairwise(accepted):
             clock = self.clock(now.payload_type)
             if now.restart or not clock or clock != self.clock(before.payload_type):
                 continue
@@ -85,27 +86,30 @@ class Twin:
             jitter += (difference - jitter) / 16
             values.append(jitter)
         self.results.update(
-            jitter_ms=jitter, jitter_max_ms=max(values, default=0), jitter_mean_ms=sum(values) / len(values) if values else 0
+            jitter_ms=jitter,
+            jitter_max_ms=max(values, default=0),
+            jitter_mean_ms=sum(values) / len(values) if values else 0,
         )
         jitter, values, mark = 0.0, [], None
-        for before, now in zip([None, *accepted], accepted, strict=False):
+        for place, now in enumerate(accepted):
             if not self.media(now.payload_type):
                 continue
             clock = self.clock(now.payload_type)
-            skipped = now.marker or now.restart or now.jump or before is None
+            skipped = now.marker or now.restart or now.jump or place == 0
             if mark is not None and not skipped:
                 difference = abs((now.time_ns - mark.time_ns) / 1e6 - _ticks(mark, now) * 1000 / clock)
                 jitter += (difference - jitter) / 16
                 values.append(jitter)
             mark = now
         self.results.update(
-            steady_jitter_ms=jitter, steady_jitter_max_ms=max(values, default=0),
+            steady_jitter_ms=jitter,
+            steady_jitter_max_ms=max(values, default=0),
             steady_jitter_mean_ms=sum(values) / len(values) if values else 0,
         )
 
     def _steps(self, accepted: list[_Packet]) -> None:
         steps: Counter[int] = Counter()
-        for before, now in zip(accepted, accepted[1:], strict=False):
+        for before, now in itertools.pairwise(accepted):
             plain = now.next_of is before and not now.marker and not now.restart
             if plain and self.media(now.payload_type) and now.payload_type == before.payload_type:
                 ticks = _ticks(before, now)
@@ -117,7 +121,7 @@ class Twin:
             self.results["ptime_off_percent"] = 100 * (1 - count / sum(steps.values()))
 
     def _gaps(self, accepted: list[_Packet]) -> None:
-        deltas = [now.time_ns - before.time_ns for before, now in zip(accepted, accepted[1:], strict=False)]
+        deltas = [now.time_ns - before.time_ns for before, now in itertools.pairwise(accepted)]
         self.results["delta_max_ms"] = max(deltas, default=0) / 1e6
 
     def _skew(self, accepted: list[_Packet]) -> None:
@@ -144,10 +148,13 @@ class Twin:
     def _payloads(self, packets: list[_Packet], accepted: list[_Packet]) -> None:
         sizes = Counter(len(p.payload) for p in accepted if self.media(p.payload_type))
         self.results.update(
-            packets=len(packets), payload_bytes=sum(len(p.payload) for p in packets),
+            packets=len(packets),
+            payload_bytes=sum(len(p.payload) for p in packets),
             markers=sum(p.marker for p in packets),
             comfort_noise_packets=sum(p.payload_type in COMFORT_NOISE for p in accepted),
-            payload_size_min=min(sizes), payload_size_max=max(sizes), payload_sizes=len(sizes),
+            payload_size_min=min(sizes),
+            payload_size_max=max(sizes),
+            payload_sizes=len(sizes),
         )
 
 
@@ -158,11 +165,14 @@ class _Packet:
         self.payload = datagram.payload[12:]
         self.time_ns = datagram.time_ns
         self.restart = self.jump = False
-        self.next_of: _Packet | None = None  # the packet before it in arrival is the one before it in sequence
+        self.next_of: _Packet | None = (
+            None  # the packet before it in arrival is the one before it in sequence
+        )
 
 
 def _ticks(before: _Packet, now: _Packet) -> int:
-    return (now.timestamp - before.timestamp + 0x80000000) % 0x100000000 - 0x80000000
+    step: int = now.timestamp - before.timestamp
+    return (step + 0x80000000) % 0x100000000 - 0x80000000
 
 
 def _order(packets: list[_Packet]) -> tuple[list[_Packet], list[list[int]], dict[str, int]]:
@@ -206,7 +216,7 @@ def _order(packets: list[_Packet]) -> tuple[list[_Packet], list[list[int]], dict
 
 
 def _bursts(fates: list[bool]) -> list[tuple[int, int]]:
-    """First and last place of every burst (RFC 3611 §4.7.2, Gmin 16): losses less than 16 packets apart, at least two."""
+    """First and last place of every burst (RFC 3611 §4.7.2, Gmin 16): two or more losses, each near the next."""
     lost = [k for k, came in enumerate(fates) if not came]
     groups: list[list[int]] = []
     for place in lost:

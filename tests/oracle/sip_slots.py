@@ -59,7 +59,8 @@ def render() -> str:
     numbered = sorted(zip(slots, rows, strict=True))
     slot_rows = "".join(f"    [{slot}] = SIP_HEADER_{row[0]}, \\\n" for slot, row in numbered)
     entries = "".join(
-        f'    [SIP_HEADER_{symbol}] = {{"{name}:", \\\n        {mask(name)}}}, \\\n' for symbol, name, _ in rows
+        f'    [SIP_HEADER_{symbol}] = {{"{name}:", \\\n        {mask(name)}}}, \\\n'
+        for symbol, name, _ in rows
     )
     letters = "".join(f"    X({symbol}, '{letter}') \\\n" for symbol, _, letter in rows if letter)
     return f"""\

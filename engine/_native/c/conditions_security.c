@@ -79,14 +79,27 @@ static const struct { const char *word; uint8_t where, monitor; } SCANNERS[] = {
     {"friendly-scanner", 0, 0}, {"sipvicious", 0, 0}, {"sipcli", 0, 0}, {"vaxsipuseragent", 0, 0}, {"sundayddr", 0, 0}, {"sip-scan", 0, 0},
     {"smap", 0, 0}, {"pplsip", 0, 0}, {"iwar", 0, 0}, {"siparmyknife", 0, 0}, {"sipsak", 0, 1}, {"sipvicious", 1, 0}, {"100@1.1.1.1", 1, 0}};
 
+static uint8_t scanner_in(const uint8_t *text, uint32_t length, uint8_t where) {
+    for (size_t i = 0; i < sizeof SCANNERS / sizeof *SCANNERS; i++)
+        if (SCANNERS[i].where == where && has_word(text, length < 256 ? length : 256, SCANNERS[i].word)) return (uint8_t)(i + 2);
+    return 1;
+}
+
+/* A product token is judged once, however often it comes. */
 static void scanners(struct trace *t, const struct message_view *v) {
-    const struct sip_span agent = view_header(v, SIP_HEADER_USER_AGENT), from = view_header(v, SIP_HEADER_FROM);
-    for (size_t i = 0; i < sizeof SCANNERS / sizeof *SCANNERS; i++) {
-        const struct sip_span where = SCANNERS[i].where ? from : agent;
-        if (!where.length || !span_has(v, where, SCANNERS[i].word)) continue;
-        sight_once(t, C_SCANNER_UA, v->call, v->row, NONE, SCANNERS[i].monitor, (int64_t)i);
-        return;
+    const uint32_t agent = t->messages.user_agent[v->row];
+    uint8_t verdict = 1;
+    if (agent != NONE) {
+        if (!t->strings.verdict[agent]) t->strings.verdict[agent] = scanner_in(t->arena + t->strings.offset[agent], t->strings.length[agent], 0);
+        verdict = t->strings.verdict[agent];
     }
+    const struct sip_span display = v->from.display, host = v->from.parsed.host;
+    const int odd_host = host.length == 7 && !memcmp(v->text + host.offset, "1.1.1.1", 7);
+    if (verdict == 1 && (odd_host || (display.length >= 10 && (v->text[display.offset] | 32) == 's'))) {
+        const struct sip_span from = view_header(v, SIP_HEADER_FROM);
+        verdict = scanner_in(v->text + from.offset, from.length, 1);
+    }
+    if (verdict > 1) sight_once(t, C_SCANNER_UA, v->call, v->row, NONE, SCANNERS[verdict - 2].monitor, verdict - 2);
 }
 
 static void leaks(struct trace *t, const struct message_view *v) {
@@ -97,7 +110,7 @@ static void leaks(struct trace *t, const struct message_view *v) {
         if (sip_has(p, SIP_HEADER_P_ASSERTED_IDENTITY) && sip_has(p, SIP_HEADER_PRIVACY) && span_has(v, view_header(v, SIP_HEADER_PRIVACY), "id"))
             sight_once(t, C_SENSITIVE_HEADER_LEAK, v->call, v->row, NONE, 1, 0);
     }
-    for (uint32_t i = 0; p->header_total && i < p->header_count; i++) {
+    for (uint32_t i = 0; sip_has(p, SIP_HEADER_OTHER) && i < p->header_count; i++) {
         const struct sip_header *h = &v->headers[i];
         if (h->id == SIP_HEADER_OTHER && h->name_length > 7 && has_word(v->text + h->name_offset, h->name_length, "passw"))
             sight_once(t, C_AUTH_CLEARTEXT_BASIC, v->call, v->row, NONE, 2, i);

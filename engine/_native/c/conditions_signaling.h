@@ -32,6 +32,10 @@ TL_INLINE int digest_scan(struct call_digest *d) { return d->scans && d->scans--
 TL_INLINE int signaling_visible(const struct trace *t, uint32_t call) {
     return !(t->calls.flags[call] & (CALL_NO_TIME | CALL_ONE_SIDED | CALL_SNAPPED));
 }
+/* A log that shortens messages shows no body, or none of its length: what is not there proves nothing. */
+TL_INLINE int signaling_lost_body(const struct trace *t, uint32_t row) {
+    return (t->messages.defects[row] & (SIP_BODY_SHORT | SIP_LENGTH_MISSING | SIP_NO_BLANK_LINE)) != 0;
+}
 TL_INLINE int is_final_ok(uint16_t status) { return status >= 200 && status < 300; }
 
 /* A message read again from its text, for headers that have no column. */

@@ -53,7 +53,7 @@ static void check_places(struct trace *t, const struct call_view *c, uint32_t at
     if (final == NONE || !is_final_ok(x->status[at]) || x->first[at] == NONE) return;
     const int answered = (m->flags[final] & MESSAGE_SDP) != 0;
     if (x->flags[at] & TRANSACTION_OFFER) {
-        if (!answered && !e->reliable)
+        if (!answered && !e->reliable && !signaling_lost_body(t, final))
             sight_once(t, C_ANSWER_MISSING, c->call, final, x->first[at], e->described != NONE,
                        m->content_kind[final]);
         if (ack != NONE && m->flags[ack] & MESSAGE_SDP)
@@ -62,7 +62,8 @@ static void check_places(struct trace *t, const struct call_view *c, uint32_t at
         if (answered && !m->media_count[final] && m->media_count[x->first[at]])
             sight_once(t, C_ANSWER_MLINE_COUNT, c->call, final, x->first[at], 0,
                        m->media_count[x->first[at]]);
-    } else if (answered && !e->reliable && ack != NONE && !(m->flags[ack] & MESSAGE_SDP)) {
+    } else if (answered && !e->reliable && ack != NONE && !(m->flags[ack] & MESSAGE_SDP) &&
+               !signaling_lost_body(t, ack)) {
         sight_once(t, C_LATE_OFFER_NO_ANSWER, c->call, ack, final, 0, 0);
     }
 }

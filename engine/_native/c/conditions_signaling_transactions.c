@@ -74,9 +74,9 @@ static void check_pending(struct trace *t, const struct call_view *c, uint32_t a
     const int64_t expires_ms = (int64_t)m->expires_s[first] * 1000;
     if (final == NONE && x->provisional[at] != NONE && x->cancel[at] == NONE) {
         const int64_t window = expires_ms > TIMER_C_MS ? expires_ms : TIMER_C_MS;
-        if (call_absence_holds(t, c->call, m->time_ns[x->provisional[at]], window))
-            sight_once(t, C_NO_FINAL_RESPONSE, c->call, first, x->provisional[at],
-                       m->status[x->provisional[at]],
+        const uint32_t early = x->ringing[at] != NONE ? x->ringing[at] : x->provisional[at];
+        if (call_absence_holds(t, c->call, m->time_ns[early], window))
+            sight_once(t, C_NO_FINAL_RESPONSE, c->call, first, early, m->status[early],
                        (t->last_time_ns - m->time_ns[first]) / 1000000);
     }
     if (expires_ms <= 0 || !signaling_visible(t, c->call)) return;
@@ -135,8 +135,7 @@ static void check_invite(struct trace *t, const struct call_view *c, uint32_t at
     }
     if (x->cancel[at] != NONE) check_cancel(t, c, at);
     if (final == NONE || m->expires_s[first] > 0) check_pending(t, c, at);
-    if (initial && !(m->flags[first] & (MESSAGE_SDP | MESSAGE_SNAPPED)) &&
-        !(m->defects[first] & SIP_BODY_SHORT))
+    if (initial && !(m->flags[first] & (MESSAGE_SDP | MESSAGE_SNAPPED)) && !signaling_lost_body(t, first))
         sight_once(t, C_LATE_OFFER, c->call, first, final, x->status[at], 0);
     if (final != NONE && is_final_ok(x->status[at])) {
         if (x->ack[at] == NONE || x->finals[at] > 1 || d->stray_acks) signaling_acknowledged(t, c, at, d);

@@ -31,11 +31,11 @@ static const struct { uint8_t codec; struct emodel_codec value; } listed[] = {
     {SDP_CODEC_QCELP, {20, 10, 0, EMODEL_NARROW, EMODEL_STAND_IN}}, /* as GSM full rate */
     {SDP_CODEC_LPC, {50, 10, 0, EMODEL_NARROW, EMODEL_STAND_IN}},   /* no better than G.726-16 */
     {SDP_CODEC_G722, {13, 10, 1.5f, EMODEL_WIDE, EMODEL_LISTED}},
-    {SDP_CODEC_AMR_WB, {13, 10, 5, EMODEL_WIDE, EMODEL_LISTED}},    /* 12.65 kbit/s, the mode in common use */
+    {SDP_CODEC_AMR_WB, {13, 10, 5, EMODEL_WIDE, EMODEL_LISTED}}, /* 12.65 kbit/s, the mode in common use */
     {SDP_CODEC_G7221, {13, 10, 20, EMODEL_WIDE, EMODEL_LISTED}},
     {SDP_CODEC_EVS, {8, 10, 12, EMODEL_WIDE, EMODEL_STAND_IN}},
     {SDP_CODEC_ISAC, {13, 10, 3, EMODEL_WIDE, EMODEL_STAND_IN}},
-    {SDP_CODEC_OPUS, {10.2f, 4.3f, 6.5f, EMODEL_FULL, EMODEL_LISTED}}, /* no ITU value; what an open media proxy uses */
+    {SDP_CODEC_OPUS, {10.2f, 4.3f, 6.5f, EMODEL_FULL, EMODEL_LISTED}}, /* practice; there is no ITU value */
     {SDP_CODEC_OTHER, {0, G711_PLC_BPL, 0, EMODEL_NARROW, EMODEL_STAND_IN}},
     {SDP_CODEC_RED, {0, G711_PLC_BPL, 0, EMODEL_NARROW, EMODEL_STAND_IN}}};
 
@@ -63,7 +63,8 @@ double emodel_delay_impairment(double delay_ms) {
     return 25.0 * (pow(1 + pow(x, 6), 1.0 / 6) - 3 * pow(1 + pow(x / 3, 6), 1.0 / 6) + 2);
 }
 
-double emodel_rating(const struct emodel_codec *codec, double loss_percent, double burst_ratio, double delay_ms) {
+double emodel_rating(const struct emodel_codec *codec, double loss_percent, double burst_ratio,
+                     double delay_ms) {
     const double ie = emodel_ie_effective(codec, loss_percent, burst_ratio);
     const double idd = emodel_delay_impairment(delay_ms);
     double rating = 93.2 - ie - idd;

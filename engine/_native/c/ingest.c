@@ -21,6 +21,10 @@ int trace_init(struct trace *t, const struct lender *lender, uint64_t seed, uint
     if (row_index_init(&t->call_index, lender, messages / 6)) return STATUS_TOO_SMALL;
     if (row_index_init(&t->endpoint_index, lender, 128)) return STATUS_TOO_SMALL;
     if (row_index_init(&t->string_index, lender, 64)) return STATUS_TOO_SMALL;
+    if (messages > 64) { /* a pasted trace would pay more for clearing them than it saves */
+        t->address_cache = lender->lend(PARSED_SLOTS * sizeof *t->address_cache);
+        t->via_cache = lender->lend(PARSED_SLOTS * sizeof *t->via_cache);
+    }
     return 0;
 }
 
@@ -33,8 +37,9 @@ void trace_release(struct trace *t) {
     tls_finish(t);
     for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) table_release(lender, heads[i]);
     void *const blocks[] = {t->call_index.slots, t->endpoint_index.slots, t->string_index.slots, t->call_messages,
-                            t->call_streams, t->call_conditions, t->arena, (void *)t->stores, t->fragments, t->tcp,
-                            t->rtp.streams, t->rtp.buckets, t->rtp.candidates, t->stream_lines};
+                            t->call_streams, t->call_conditions, t->arena, (void *)t->stores, t->fragments_memory, t->tcp_memory,
+                            t->rtp.streams, t->rtp.buckets, t->rtp.candidates, t->stream_lines,
+                            t->address_cache, t->via_cache, t->host_codecs};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
         if (blocks[i]) lender->take_back(blocks[i]);
     memset(t, 0, sizeof *t);
@@ -241,6 +246,7 @@ static void take_packet(struct trace *t, struct packet *p) {
             const size_t size = fragments_size(FRAGMENT_DATAGRAMS);
             void *memory = t->lender->lend(size);
             if (!memory) { t->failed = 1; return; }
+            t->fragments_memory = memory;
             t->fragments = fragments_init(memory, size, FRAGMENT_DATAGRAMS);
         }
         if (!fragments_push(t->fragments, p, &whole, &t->problems)) return;
@@ -257,6 +263,7 @@ static void take_packet(struct trace *t, struct packet *p) {
         const size_t size = tcp_size(TCP_CONNECTIONS, TCP_BUFFERS);
         void *memory = t->lender->lend(size);
         if (!memory) { t->failed = 1; return; }
+        t->tcp_memory = memory;
         t->tcp = tcp_init(memory, size, TCP_CONNECTIONS, TCP_BUFFERS);
     }
     tls_take_segment(t, p);
@@ -289,10 +296,11 @@ void trace_capture_end(struct trace *t) {
     if (t->fragments) fragments_finish(t->fragments, &t->problems);
     if (t->tcp) tcp_finish(t->tcp, from_stream, t, &t->problems);
     tls_finish(t);
-    if (t->fragments) t->lender->take_back(t->fragments);
-    if (t->tcp) t->lender->take_back(t->tcp);
+    if (t->fragments_memory) t->lender->take_back(t->fragments_memory);
+    if (t->tcp_memory) t->lender->take_back(t->tcp_memory);
     t->fragments = NULL;
     t->tcp = NULL;
+    t->fragments_memory = t->tcp_memory = NULL;
 }
 
 int trace_packet_bytes(struct trace *t, const uint8_t *source, size_t count, int64_t time_ns, uint16_t link_type, uint64_t offset) {

@@ -3,11 +3,6 @@
 
 #include "rtp_stream.h"
 
-TL_INLINE uint16_t load16(const uint8_t *b) { return (uint16_t)(b[0] << 8 | b[1]); }
-TL_INLINE uint32_t load32(const uint8_t *b) {
-    return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
-}
-
 struct rtcp_reader { struct rtp_table *t; const struct packet *p; uint32_t sender; int found, muxed; };
 
 int rtcp_walk(const uint8_t *payload, uint32_t count) {
@@ -17,7 +12,8 @@ int rtcp_walk(const uint8_t *payload, uint32_t count) {
         if (count - offset < 4) return STATUS_MALFORMED;
         const uint8_t *head = payload + offset;
         const uint32_t length = ((uint32_t)load16(head + 2) + 1) * 4;
-        if (head[0] >> 6 != 2 || head[1] < 192 || head[1] > 223 || length > count - offset) return STATUS_MALFORMED;
+        if (head[0] >> 6 != 2 || head[1] < 192 || head[1] > 223 || length > count - offset)
+            return STATUS_MALFORMED;
         if (head[0] & 0x20) { /* padding: in the last packet only, a multiple of four (RFC 3550 §6.4.1) */
             const uint8_t padding = head[length - 1];
             if (offset + length != count || padding == 0 || padding > length - 4) return STATUS_MALFORMED;
@@ -28,8 +24,8 @@ int rtcp_walk(const uint8_t *payload, uint32_t count) {
     return packets ? packets : STATUS_MALFORMED;
 }
 
-/* The stream of an SSRC that flows with the packet, or against it: on its ports (RFC 5761), on the ports below
-   (RFC 3550 §11), or between its hosts. */
+/* The stream of an SSRC that flows with the packet, or against it: on its ports (RFC 5761), on the ports
+   below (RFC 3550 §11), or between its hosts. */
 static struct rtp_stream *stream_of(struct rtcp_reader *r, uint32_t ssrc, int against) {
     struct rtp_lookup l;
     lookup_of_packet(&l, r->p, ssrc);
@@ -57,7 +53,7 @@ static struct rtp_stream *stream_of(struct rtcp_reader *r, uint32_t ssrc, int ag
 /* Round trip from the capture point to the reporter: A - LSR - DLSR with A and LSR as the capture saw them
    (RFC 3550 §6.4.1). */
 static float round_trip(int64_t now_ns, int64_t then_ns, uint32_t delay) {
-    const double ms = (double)(int64_t)((uint64_t)now_ns - (uint64_t)then_ns) * 1e-6 - (double)delay * (1000.0 / 65536);
+    const double ms = (double)since(now_ns, then_ns) * 1e-6 - (double)delay * (1000.0 / 65536);
     return ms > 0 ? (float)ms : 0.0f;
 }
 
@@ -120,7 +116,8 @@ static void take_reports(struct rtcp_reader *r, const uint8_t *packet, uint32_t 
     struct rtp_stream *s = take_sender(r, load32(packet + 4));
     if (s && sr) take_sender_report(r, s, packet + 8);
     if (s && !sr) s->rr_count++;
-    for (uint32_t k = 0; k < reports && head + (k + 1) * 24 <= length; k++) take_report(r, packet + head + k * 24);
+    for (uint32_t k = 0; k < reports && head + (k + 1) * 24 <= length; k++)
+        take_report(r, packet + head + k * 24);
 }
 
 static void take_bye(struct rtcp_reader *r, const uint8_t *packet, uint32_t length) {
@@ -145,7 +142,8 @@ static void take_voip_metrics(struct rtcp_reader *r, const uint8_t *block) {
     s->xr_mos_cq = block[27];
 }
 
-/* RFC 3611 §4.5: round trips for receivers that send no SR. The time is from the capture point to the answerer. */
+/* RFC 3611 §4.5: round trips for receivers that send no SR.
+   The time is from the capture point to the answerer. */
 static void take_dlrr(struct rtcp_reader *r, const uint8_t *block, uint32_t length) {
     for (uint32_t at = 4; at + 12 <= length; at += 12) {
         struct rtp_stream *s = stream_of(r, load32(block + at), 1);
@@ -175,7 +173,8 @@ static void take_extended(struct rtcp_reader *r, const uint8_t *packet, uint32_t
 
 int rtcp_push(struct rtp_table *t, const struct packet *p) {
     const uint32_t count = p->payload_length;
-    if (count < 8 || p->payload[0] >> 6 != 2 || p->payload[1] < 192 || p->payload[1] > 223) return STATUS_MALFORMED;
+    if (count < 8 || p->payload[0] >> 6 != 2 || p->payload[1] < 192 || p->payload[1] > 223)
+        return STATUS_MALFORMED;
     const int walked = rtcp_walk(p->payload, count), snapped = p->wire_length > count;
     if (p->flags & PACKET_DUPLICATE) return 0;
     t->rtcp_packets++;

@@ -1,16 +1,13 @@
 /* RTP packets to streams: headers, classes, the index, probation (RFC 3550 §5.1, A.1; RFC 7983 §7). */
 #include "rtp_stream.h"
 
-TL_INLINE uint16_t load16(const uint8_t *b) { return (uint16_t)(b[0] << 8 | b[1]); }
-TL_INLINE uint32_t load32(const uint8_t *b) {
-    return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
-}
-
-/* RFC 5761 §4: second bytes 192..223 are RTCP packet types, so payload types 64..95 with a marker are given up. */
+/* RFC 5761 §4: second bytes 192..223 are RTCP packet types, so
+   payload types 64..95 with a marker are given up. */
 TL_INLINE int is_rtcp_type(uint8_t second) { return second >= 192 && second <= 223; }
 
-/* T.38 §9: sequence number, length of the primary IFP, the IFP, then 0x00 (redundancy) or 0x80 (FEC). The first byte
-   range of the caller leaves sequence numbers below 0x1400 or above 0xBFFF; a stream passes there soon. */
+/* T.38 §9: sequence number, length of the primary IFP, the IFP, then 0x00 (redundancy) or 0x80 (FEC). The
+   first byte range of the caller leaves sequence numbers below 0x1400 or above 0xBFFF; a stream passes there
+   soon. */
 static int looks_like_udptl(const uint8_t *payload, uint32_t count) {
     if (count < 6) return 0;
     const uint32_t primary = payload[2];
@@ -27,20 +24,23 @@ int rtp_classify(const uint8_t *payload, uint32_t count) {
     const uint8_t first = payload[0];
     if (first >= 128 && first <= 191) {
         if (is_rtcp_type(payload[1])) {
-            return count >= 8 && ((uint32_t)load16(payload + 2) + 1) * 4 <= count ? RTP_CLASS_RTCP : RTP_CLASS_OTHER;
+            return count >= 8 && ((uint32_t)load16(payload + 2) + 1) * 4 <= count ? RTP_CLASS_RTCP
+                                                                                  : RTP_CLASS_OTHER;
         }
         struct rtp_header header;
         return rtp_parse(payload, count, count, &header) == 0 ? RTP_CLASS_RTP : RTP_CLASS_OTHER;
     }
     if (first <= 3 && count >= 20 && load32(payload + 4) == 0x2112A442) return RTP_CLASS_STUN;
-    if (first >= 20 && first <= 63 && count >= 13 && (payload[1] == 0xFE || payload[1] == 0x01)) return RTP_CLASS_DTLS;
+    if (first >= 20 && first <= 63 && count >= 13 && (payload[1] == 0xFE || payload[1] == 0x01))
+        return RTP_CLASS_DTLS;
     if (first >= 64 && first <= 79 && count >= 4 && (uint32_t)load16(payload + 2) + 4 <= count)
         return RTP_CLASS_TURN_CHANNEL;
     return looks_like_udptl(payload, count) ? RTP_CLASS_UDPTL : RTP_CLASS_OTHER;
 }
 
 int rtp_parse(const uint8_t *payload, uint32_t count, uint32_t wire, struct rtp_header *h) {
-    if (count < RTP_HEADER_LENGTH || payload[0] >> 6 != 2 || is_rtcp_type(payload[1])) return STATUS_MALFORMED;
+    if (count < RTP_HEADER_LENGTH || payload[0] >> 6 != 2 || is_rtcp_type(payload[1]))
+        return STATUS_MALFORMED;
     if (wire < count) wire = count;
     uint32_t offset = RTP_HEADER_LENGTH + (payload[0] & 15u) * 4;
     h->extension_profile = 0;
@@ -52,7 +52,7 @@ int rtp_parse(const uint8_t *payload, uint32_t count, uint32_t wire, struct rtp_
     }
     if (offset > count) return STATUS_MALFORMED;
     h->payload_length = wire - offset;
-    if (TL_UNLIKELY((payload[0] & 0x20) != 0) && count == wire) { /* the count is in the last byte: gone when snapped */
+    if (TL_UNLIKELY((payload[0] & 0x20) != 0) && count == wire) { /* its count, the last byte, is there */
         const uint8_t padding = payload[count - 1];
         if (padding == 0 || padding > h->payload_length) return STATUS_MALFORMED;
         h->padding = padding;
@@ -80,7 +80,9 @@ TL_INLINE uint64_t fold(uint64_t a, uint64_t b) {
     return x ^ x >> 32;
 #endif
 }
-TL_INLINE uint64_t hosts(const uint64_t ip[2], uint64_t salt) { return fold(ip[0] ^ salt, ip[1] ^ 0x9E3779B97F4A7C15ull); }
+TL_INLINE uint64_t hosts(const uint64_t ip[2], uint64_t salt) {
+    return fold(ip[0] ^ salt, ip[1] ^ 0x9E3779B97F4A7C15ull);
+}
 
 TL_INLINE uint64_t key_hash(const struct rtp_table *t, enum rtp_key key, const struct rtp_lookup *l) {
     const uint64_t seed = t->seed ^ ((uint64_t)key + 1) * 0xA0761D6478BD642Full;
@@ -93,7 +95,9 @@ TL_INLINE uint64_t key_hash(const struct rtp_table *t, enum rtp_key key, const s
     return fold(target ^ seed, rest ^ 0x589965CC75374CC3ull);
 }
 
-TL_INLINE int same_host(const uint64_t a[2], const uint64_t b[2]) { return ((a[0] ^ b[0]) | (a[1] ^ b[1])) == 0; }
+TL_INLINE int same_host(const uint64_t a[2], const uint64_t b[2]) {
+    return ((a[0] ^ b[0]) | (a[1] ^ b[1])) == 0;
+}
 
 TL_INLINE int key_equal(const struct rtp_stream *s, enum rtp_key key, const struct rtp_lookup *l) {
     if (s->flow_tag != l->flow_tag || !same_host(s->target_ip, l->target_ip)) return 0;
@@ -111,7 +115,8 @@ TL_INLINE uint32_t *index_slot(const struct rtp_table *t, enum rtp_key key, cons
     for (uint32_t place = (uint32_t)(hash ^ hash >> 32) & mask;; place = (place + 1) & mask) {
         const uint32_t slot = t->buckets[place];
         if (slot == 0) return &t->buckets[place];
-        if ((slot & 7) == (uint32_t)key + 1 && key_equal(&t->streams[slot >> 3], key, l)) return &t->buckets[place];
+        if ((slot & 7) == (uint32_t)key + 1 && key_equal(&t->streams[slot >> 3], key, l))
+            return &t->buckets[place];
     }
 }
 
@@ -176,7 +181,8 @@ static uint32_t stream_create(struct rtp_table *t, const struct rtp_lookup *l, i
     return row;
 }
 
-/* The first packet of a flow nobody announced waits for the next in sequence. Two places a hash, the older goes. */
+/* The first packet of a flow nobody announced waits for the
+   next in sequence. Two places a hash, the older goes. */
 static struct rtp_candidate *candidate_find(struct rtp_table *t, uint64_t hash) {
     const uint32_t place = (uint32_t)(hash >> 17) & (t->candidate_count - 1) & ~1u;
     struct rtp_candidate *pair = &t->candidates[place];
@@ -188,7 +194,8 @@ static struct rtp_candidate *candidate_find(struct rtp_table *t, uint64_t hash) 
     return pair[0].time_ns <= pair[1].time_ns ? &pair[0] : &pair[1];
 }
 
-static void candidate_keep(struct rtp_candidate *c, uint64_t hash, const struct packet *p, const struct rtp_header *h) {
+static void candidate_keep(struct rtp_candidate *c, uint64_t hash, const struct packet *p,
+                           const struct rtp_header *h) {
     c->hash = hash;
     c->time_ns = p->time_ns;
     c->file_offset = p->file_offset;

@@ -30,8 +30,8 @@ struct rtp_header {
     uint16_t extension_profile;              /* 0 when there is no extension */
     uint8_t csrc_count, padding;
 };
-/* Reads a fixed header, its CSRC list, extension and padding (RFC 3550 §5.1, 5.3.1). `wire` >= `count` is the length
-   on the wire. 0, or STATUS_MALFORMED when the payload is no RTP. */
+/* Reads a fixed header, its CSRC list, extension and padding (RFC 3550 §5.1, 5.3.1). `wire` >= `count` is the
+   length on the wire. 0, or STATUS_MALFORMED when the payload is no RTP. */
 int rtp_parse(const uint8_t *payload, uint32_t count, uint32_t wire, struct rtp_header *header);
 
 /* ---- one stream ---- */
@@ -53,7 +53,8 @@ enum rtp_flag {
     RTP_FINISHED = 1 << 16
 };
 
-struct rtp_payload { uint32_t clock_rate_hz, packets; uint8_t payload_type, codec /* enum sdp_codec */, described, spare; };
+struct rtp_payload { uint32_t clock_rate_hz, packets;
+                     uint8_t payload_type, codec /* enum sdp_codec */, described, spare; };
 struct rtp_count { uint32_t value, count; };
 /* One simulated jitter buffer: what would have come too late to be played. */
 struct rtp_buffer { float anchor_ms; uint32_t discarded, late_run; };
@@ -96,7 +97,7 @@ struct rtp_stream {
     uint32_t size_counts[RTP_SIZES];
     uint16_t sizes[RTP_SIZES];
     uint32_t step_other;
-    struct rtp_payload payloads[RTP_PAYLOADS]; /* seen ones in order, described ones, and the last for all others */
+    struct rtp_payload payloads[RTP_PAYLOADS]; /* seen ones in order, described ones; the last: others */
     uint8_t payload_seen, payload_used;
     uint16_t stray_next;           /* RFC 3550 A.1 bad_seq */
     /* the rest is touched now and then */
@@ -109,7 +110,8 @@ struct rtp_stream {
     uint32_t drift_points, drift_last_s, second;
     uint32_t first_number, late_deltas;
     uint32_t mirrored, duplicates, reordered, strays, restarts, jumps_forward, jumps_back;
-    uint32_t markers, comfort_noise, payload_type_changes, timestamp_jumps, gaps, pauses, dscp_changes, ttl_changes;
+    uint32_t markers, comfort_noise, payload_type_changes, timestamp_jumps, gaps, pauses;
+    uint32_t dscp_changes, ttl_changes;
     uint32_t first_timestamp, first_event_timestamp;
     uint16_t first_sequence; uint8_t first_dscp, first_ttl;
     /* losses in settled order (RFC 3611 §4.7.2) */
@@ -125,7 +127,8 @@ struct rtp_stream {
     uint32_t event_timestamp, events, event_packets;
     float event_ms_per_tick;
     uint16_t event_flaws, event_no_end, event_few_ends, event_shrinking, event_zero, event_short, event_split;
-    uint16_t event_duration; uint8_t event_code, event_ends, event_marks, event_payload_type, digit_count, spare;
+    uint16_t event_duration;
+    uint8_t event_code, event_ends, event_marks, event_payload_type, digit_count, spare;
     /* G.711 payloads */
     uint64_t level_squares;        /* of samples scaled to 16 bits */
     uint32_t level_samples, clipped_samples, silent_packets;
@@ -138,7 +141,8 @@ struct rtp_stream {
     uint16_t report_lossy_run, report_lossy_run_max;
     int32_t report_lost;
     float rtt_ms, rtt_max_ms;      /* from the capture point to the receiver and back */
-    uint8_t report_fraction, report_fraction_max, xr_loss, xr_discard, xr_r_factor, xr_mos_lq, xr_mos_cq, xr_seen;
+    uint8_t report_fraction, report_fraction_max;
+    uint8_t xr_seen, xr_loss, xr_discard, xr_r_factor, xr_mos_lq, xr_mos_cq;
     uint16_t xr_rtt_ms, xr_end_system_ms;
     /* rows, set at creation and judged by rtp_finish */
     uint32_t previous_on_tuple, previous_source, previous_on_target, reverse;
@@ -158,7 +162,7 @@ struct rtp_table {
     uint32_t count, capacity;
     uint32_t *buckets;           /* lent, zeroed; filled by rtp_rehash and rtp_push */
     uint32_t bucket_count;       /* power of two */
-    struct rtp_candidate *candidates; /* lent, zeroed. NULL: flows nobody announced are not taken (STATUS_TOO_SMALL) */
+    struct rtp_candidate *candidates; /* lent, zeroed. NULL: only announced flows are taken */
     uint32_t candidate_count;    /* power of two */
     uint32_t last[2], last_ssrc[2]; /* rows of the last two streams, + 1 */
     uint64_t seed;               /* of the hash; any value, before the first push */
@@ -172,24 +176,24 @@ int rtp_table_full(const struct rtp_table *t);
 void rtp_rehash(struct rtp_table *t, uint32_t *buckets, uint32_t bucket_count);
 
 /* Takes one UDP payload. `expected`: SDP announced its source or target, so one packet is enough.
-   Returns the row (t->created says whether it is new), STATUS_INCOMPLETE for the first packet of a flow on probation
-   (it is added when the second comes), STATUS_MALFORMED when the payload is no RTP, STATUS_TOO_SMALL without room. */
+   Returns the row (t->created says whether it is new), STATUS_INCOMPLETE for the first packet of a flow on
+   probation (it is added when the second comes), STATUS_MALFORMED when the payload is no RTP,
+   STATUS_TOO_SMALL without room, STATUS_END when the stream is finished. */
 int32_t rtp_push(struct rtp_table *t, const struct packet *p, int expected);
 /* Row of the stream a packet belongs to, without taking it; RTP_NO_STREAM when there is none. */
 uint32_t rtp_find(const struct rtp_table *t, const struct packet *p, uint32_t ssrc);
 /* Maps a payload type from SDP; may come after packets did. Numbers already in ms stay as they are. */
 void rtp_describe(struct rtp_stream *s, uint8_t payload_type, uint8_t codec, uint32_t clock_rate_hz);
 
-/* Takes one compound or reduced-size RTCP packet (RFC 3550 §6, 5506, 5761, 3611) and credits the streams it names.
-   Returns how many it found, or STATUS_MALFORMED. */
+/* Takes one compound or reduced-size RTCP packet (RFC 3550 §6, 5506, 5761, 3611) and credits the streams it
+   names. Returns how many it found, or STATUS_MALFORMED. */
 int rtcp_push(struct rtp_table *t, const struct packet *p);
 
-/* Settles what is open and derives what needs the whole stream. Linear; once. A rtp_push behind it starts nothing new
-   in streams that are finished (STATUS_END). */
+/* Settles what is open and derives what needs the whole stream. Linear; once, before the first rtp_export. */
 void rtp_finish(struct rtp_table *t);
 
-/* Appends the state of the same stream from the next part of a split file. Both not finished; `second` is used up.
-   Rows of links (previous_*) in `second` are forgotten. */
+/* Appends the state of the same stream from the next part of a split file. Neither is finished; `second` is
+   used up and its links (previous_*) are forgotten. */
 void rtp_merge(struct rtp_stream *first, struct rtp_stream *second);
 
 /* Writes a finished stream into a row. Columns that the caller fills (stream_columns.h) get NONE or 0 first;

@@ -4,7 +4,6 @@
 #include "emodel.h"
 #include "rtp_stream.h"
 
-static double percent(double part, double whole) { return whole > 0 ? 100.0 * part / whole : 0.0; }
 static double mean(double sum, double count) { return count > 0 ? sum / count : 0.0; }
 
 /* Clock of the stream's media; of its first payload type when it has none. */
@@ -31,7 +30,7 @@ static void export_identity(const struct rtp_stream *s, const struct stream_colu
     PUT(last_frame, s->last_number);
     PUT(first_time_ns, s->first_time_ns);
     PUT(last_time_ns, s->last_time_ns);
-    PUT(duration_s, (double)(int64_t)((uint64_t)s->last_time_ns - (uint64_t)s->first_time_ns) * 1e-9);
+    PUT(duration_s, (double)since(s->last_time_ns, s->first_time_ns) * 1e-9);
     PUT(previous_stream, s->previous_source);
     PUT(previous_ssrc_stream, s->previous_on_tuple);
     PUT(previous_target_stream, s->previous_on_target);
@@ -84,7 +83,7 @@ static void export_time(const struct rtp_stream *s, const struct stream_columns 
     PUT_FLOAT(steady_jitter_ms, s->steady_jitter_ms);
     PUT(steady_jitter_max_ms, s->steady_jitter_max_ms);
     PUT_FLOAT(steady_jitter_mean_ms, mean(s->steady_jitter_sum_ms, s->steady_jitter_count));
-    const double span_ms = (double)(int64_t)((uint64_t)s->last_time_ns - (uint64_t)s->first_time_ns) * 1e-6;
+    const double span_ms = (double)since(s->last_time_ns, s->first_time_ns) * 1e-6;
     PUT_FLOAT(delta_max_ms, (double)s->delta_max_ns * 1e-6);
     PUT_FLOAT(delta_mean_ms, mean(span_ms, s->received - 1.0));
     PUT(deltas, s->deltas);
@@ -145,7 +144,7 @@ static void export_payload(const struct rtp_stream *s, const struct stream_colum
     PUT(payload_size_max, s->size_max);
     PUT(payload_size_mode, s->sizes[mode]);
     PUT(payload_sizes, s->size_count);
-    const double span_ms = (double)(int64_t)((uint64_t)s->last_time_ns - (uint64_t)s->first_time_ns) * 1e-6;
+    const double span_ms = (double)since(s->last_time_ns, s->first_time_ns) * 1e-6;
     PUT_FLOAT(bit_rate_kbps, mean((double)s->bytes * 8, span_ms));
     PUT(comfort_noise_packets, s->comfort_noise);
     PUT(first_dscp, s->first_dscp);
@@ -205,7 +204,7 @@ static void export_quality(const struct rtp_stream *s, const struct stream_colum
 
 static void export_rtcp(const struct rtp_stream *s, const struct stream_columns *c, uint32_t row) {
     const uint32_t clock = clock_of(s);
-    const double span_s = (double)(int64_t)((uint64_t)s->rtcp_last_ns - (uint64_t)s->rtcp_first_ns) * 1e-9;
+    const double span_s = (double)since(s->rtcp_last_ns, s->rtcp_first_ns) * 1e-9;
     PUT(rtcp_packets, s->rtcp_packets);
     PUT(sr_count, s->sr_count);
     PUT(rr_count, s->rr_count);
@@ -233,7 +232,8 @@ static void export_rtcp(const struct rtp_stream *s, const struct stream_columns 
     PUT(xr_seen, s->xr_seen);
     PUT_FLOAT(xr_loss_percent, s->xr_loss * (100.0 / 256));
     PUT_FLOAT(xr_discard_percent, s->xr_discard * (100.0 / 256));
-    PUT_FLOAT(xr_r_factor, s->xr_r_factor <= 100 ? s->xr_r_factor : 0); /* 127: unavailable (RFC 3611 §4.7.5) */
+    PUT_FLOAT(xr_r_factor,
+              s->xr_r_factor <= 100 ? s->xr_r_factor : 0); /* 127: unavailable (RFC 3611 §4.7.5) */
     PUT_FLOAT(xr_mos_lq, s->xr_mos_lq >= 10 && s->xr_mos_lq <= 50 ? s->xr_mos_lq * 0.1 : 0);
     PUT_FLOAT(xr_mos_cq, s->xr_mos_cq >= 10 && s->xr_mos_cq <= 50 ? s->xr_mos_cq * 0.1 : 0);
     PUT(xr_rtt_ms, s->xr_rtt_ms);

@@ -1,11 +1,13 @@
-/* Two parts of one stream from a split file become one. Counts of packets, losses, events and reports are exact as
-   long as no packet crosses the cut out of order; jitter is exact too, for it is affine in its start value. */
+/* Two parts of one stream from a split file become one. Counts of packets, losses, events and reports are
+   exact as long as no packet crosses the cut out of order; jitter is exact too, for it is affine in its start
+   value. */
 #include <math.h>
 
 #include "rtp_stream.h"
 
-TL_INLINE int64_t since(int64_t later, int64_t earlier) { return (int64_t)((uint64_t)later - (uint64_t)earlier); }
-TL_INLINE void add16(uint16_t *a, uint16_t b) { *a = (uint32_t)*a + b > UINT16_MAX ? UINT16_MAX : (uint16_t)(*a + b); }
+TL_INLINE void add16(uint16_t *a, uint16_t b) {
+    *a = (uint32_t)*a + b > UINT16_MAX ? UINT16_MAX : (uint16_t)(*a + b);
+}
 
 struct joint { double ms, step_ms; int timed; /* the step across the cut can be measured */ };
 
@@ -19,8 +21,9 @@ static struct joint joint_of(const struct rtp_stream *a, const struct rtp_stream
 }
 
 /* J after n more steps is (15/16)^n of what it began with, on top of what it would be from 0. */
-static void join_jitter(double *jitter, double *sum, uint32_t *count, float *most, double later, double later_sum,
-                        uint32_t later_count, float later_most, int timed, double difference) {
+static void join_jitter(double *jitter, double *sum, uint32_t *count, float *most, double later,
+                        double later_sum, uint32_t later_count, float later_most, int timed,
+                        double difference) {
     if (timed) {
         *jitter += (difference - *jitter) / 16;
         *sum += *jitter;
@@ -36,13 +39,13 @@ static void join_jitter(double *jitter, double *sum, uint32_t *count, float *mos
 
 static void join_time(struct rtp_stream *a, const struct rtp_stream *b, const struct joint *j) {
     const double difference = fabs(j->ms - j->step_ms);
-    join_jitter(&a->jitter_ms, &a->jitter_sum_ms, &a->jitter_count, &a->jitter_max_ms, b->jitter_ms, b->jitter_sum_ms,
-                b->jitter_count, b->jitter_max_ms, j->timed, difference);
-    const int steady = j->timed && a->kind == RTP_KIND_MEDIA && a->state & RTP_STEADY && b->state & RTP_STEADY &&
-                       b->payloads[0].payload_type == a->payload_type;
-    join_jitter(&a->steady_jitter_ms, &a->steady_jitter_sum_ms, &a->steady_jitter_count, &a->steady_jitter_max_ms,
-                b->steady_jitter_ms, b->steady_jitter_sum_ms, b->steady_jitter_count, b->steady_jitter_max_ms, steady,
-                difference);
+    join_jitter(&a->jitter_ms, &a->jitter_sum_ms, &a->jitter_count, &a->jitter_max_ms, b->jitter_ms,
+                b->jitter_sum_ms, b->jitter_count, b->jitter_max_ms, j->timed, difference);
+    const int steady = j->timed && a->kind == RTP_KIND_MEDIA && a->state & RTP_STEADY &&
+                       b->state & RTP_STEADY && b->payloads[0].payload_type == a->payload_type;
+    join_jitter(&a->steady_jitter_ms, &a->steady_jitter_sum_ms, &a->steady_jitter_count,
+                &a->steady_jitter_max_ms, b->steady_jitter_ms, b->steady_jitter_sum_ms,
+                b->steady_jitter_count, b->steady_jitter_max_ms, steady, difference);
     const int64_t delta = since(b->first_time_ns, a->last_time_ns);
     if (delta > a->delta_max_ns) a->delta_max_ns = delta;
     if (b->delta_max_ns > a->delta_max_ns) a->delta_max_ns = b->delta_max_ns;
@@ -58,8 +61,9 @@ static void join_time(struct rtp_stream *a, const struct rtp_stream *b, const st
     a->timestamp_jumps += b->timestamp_jumps;
 }
 
-/* Skews of the later part are against its own first packet: moved by what lies between the two first packets. */
-static void join_skew(struct rtp_stream *a, struct rtp_stream *b, const struct joint *j) {
+/* Skews of the later part are against its own first packet:
+   moved by what lies between the two first packets. */
+static void join_skew(struct rtp_stream *a, const struct rtp_stream *b, const struct joint *j) {
     stream_close_second(a, a->last_time_ns); /* its running second becomes a point of the envelope */
     const double apart_ms = (double)since(b->first_time_ns, a->first_time_ns) * 1e-6;
     const double media = a->media_ms + (j->timed ? j->step_ms : j->ms);
@@ -89,7 +93,8 @@ static void join_skew(struct rtp_stream *a, struct rtp_stream *b, const struct j
     a->tick_ns = b->tick_ns;
 }
 
-static void join_losses(struct rtp_stream *a, struct rtp_stream *b) {
+/* What was lost on the cut itself; the sequence numbers both parts cover, as expected by the whole. */
+static uint64_t join_sequences(struct rtp_stream *a, const struct rtp_stream *b) {
     const uint16_t begin = b->restarts ? b->first_sequence : (uint16_t)b->base;
     const uint32_t ahead = (uint16_t)(begin - (uint16_t)a->highest);
     uint64_t expected = stream_expected(a);
@@ -107,6 +112,10 @@ static void join_losses(struct rtp_stream *a, struct rtp_stream *b) {
         if ((int16_t)(begin - (uint16_t)a->highest) > 0) a->jumps_forward++;
         else a->jumps_back++;
     }
+    return expected;
+}
+
+static void join_runs(struct rtp_stream *a, const struct rtp_stream *b) {
     const int clean = !b->loss_runs && !b->loss_run && !b->open_lost;
     if (a->loss_run) { /* the later part begins with a packet that came */
         a->loss_runs++;
@@ -129,6 +138,11 @@ static void join_losses(struct rtp_stream *a, struct rtp_stream *b) {
     a->bursts += b->bursts;
     a->burst_lost += b->burst_lost;
     a->burst_length += b->burst_length;
+}
+
+static void join_losses(struct rtp_stream *a, const struct rtp_stream *b) {
+    const uint64_t expected = join_sequences(a, b);
+    join_runs(a, b);
     if (b->worst_seen && (!a->worst_seen || b->worst_loss_percent > a->worst_loss_percent)) {
         a->worst_seen = 1;
         a->worst_loss_percent = b->worst_loss_percent;
@@ -160,7 +174,8 @@ static void join_payloads(struct rtp_stream *a, const struct rtp_stream *b) {
                 continue;
             }
             uint32_t described = place; /* one that was described and not seen gives way, its own first */
-            while (described < a->payload_used && a->payloads[described].payload_type != p->payload_type) described++;
+            while (described < a->payload_used && a->payloads[described].payload_type != p->payload_type)
+                described++;
             if (described == a->payload_used) {
                 if (a->payload_used < RTP_PAYLOADS - 1) a->payload_used++;
                 else described = place;
@@ -187,7 +202,8 @@ static void join_payloads(struct rtp_stream *a, const struct rtp_stream *b) {
 static void join_histograms(struct rtp_stream *a, const struct rtp_stream *b) {
     for (uint32_t k = 0; k < RTP_STEPS && b->steps[k].count; k++) {
         uint32_t place = 0;
-        while (place < RTP_STEPS && a->steps[place].count && a->steps[place].value != b->steps[k].value) place++;
+        while (place < RTP_STEPS && a->steps[place].count && a->steps[place].value != b->steps[k].value)
+            place++;
         if (place == RTP_STEPS) { a->step_other += b->steps[k].count; continue; }
         a->steps[place].value = b->steps[k].value;
         a->steps[place].count += b->steps[k].count;
@@ -203,14 +219,20 @@ static void join_histograms(struct rtp_stream *a, const struct rtp_stream *b) {
         uint32_t place = 0;
         while (place < a->size_count && a->sizes[place] != b->sizes[k]) place++;
         if (place == RTP_SIZES) continue;
-        if (place == a->size_count) { a->size_count++; a->sizes[place] = b->sizes[k]; a->size_counts[place] = 0; }
+        if (place == a->size_count) {
+            a->size_count++;
+            a->sizes[place] = b->sizes[k];
+            a->size_counts[place] = 0;
+        }
         a->size_counts[place] += b->size_counts[k];
     }
 }
 
 static void join_events(struct rtp_stream *a, const struct rtp_stream *b) {
-    /* one event on both sides of the cut: judged whole when nothing follows it, else only by its later part */
-    const uint32_t skip = a->state & RTP_EVENT_OPEN && b->events && a->event_timestamp == b->first_event_timestamp;
+    /* one event on both sides of the cut: judged whole when
+       nothing follows it, else only by its later part */
+    const uint32_t skip =
+        a->state & RTP_EVENT_OPEN && b->events && a->event_timestamp == b->first_event_timestamp;
     const uint32_t skip_digit = skip && a->event_code < 16;
     if (skip && b->events == 1) {
         if (b->event_duration < a->event_duration) a->event_marks |= 1;
@@ -336,5 +358,6 @@ void rtp_merge(struct rtp_stream *first, struct rtp_stream *second) {
         first->steady_time_ns = second->steady_time_ns;
         first->steady_timestamp = second->steady_timestamp;
     }
-    first->state = (uint8_t)(second->state & ~RTP_EVENT_OPEN) | (first->state & (RTP_EVENT_OPEN | RTP_ANCHORED));
+    first->state =
+        (uint8_t)(second->state & ~RTP_EVENT_OPEN) | (first->state & (RTP_EVENT_OPEN | RTP_ANCHORED));
 }

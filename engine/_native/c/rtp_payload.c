@@ -7,14 +7,15 @@
 /* RFC 3551 tables 4 and 5. 0: not assigned. */
 uint32_t payload_static_clock_hz(uint8_t payload_type, uint8_t *codec) {
     static const struct { uint8_t payload_type, codec; uint32_t clock_rate_hz; } known[] = {
-        {0, SDP_CODEC_PCMU, 8000}, {2, SDP_CODEC_G721, 8000}, {3, SDP_CODEC_GSM, 8000}, {4, SDP_CODEC_G723, 8000},
-        {5, SDP_CODEC_DVI4, 8000}, {6, SDP_CODEC_DVI4, 16000}, {7, SDP_CODEC_LPC, 8000}, {8, SDP_CODEC_PCMA, 8000},
-        {9, SDP_CODEC_G722, 8000}, {10, SDP_CODEC_L16, 44100}, {11, SDP_CODEC_L16, 44100},
-        {12, SDP_CODEC_QCELP, 8000}, {13, SDP_CODEC_CN, 8000}, {14, SDP_CODEC_MPA, 90000},
-        {15, SDP_CODEC_G728, 8000}, {16, SDP_CODEC_DVI4, 11025}, {17, SDP_CODEC_DVI4, 22050},
-        {18, SDP_CODEC_G729, 8000}, {19, SDP_CODEC_CN, 8000}, {25, SDP_CODEC_OTHER, 90000},
-        {26, SDP_CODEC_OTHER, 90000}, {28, SDP_CODEC_OTHER, 90000}, {31, SDP_CODEC_H261, 90000},
-        {32, SDP_CODEC_OTHER, 90000}, {33, SDP_CODEC_OTHER, 90000}, {34, SDP_CODEC_H263, 90000}};
+        {0, SDP_CODEC_PCMU, 8000},   {2, SDP_CODEC_G721, 8000},   {3, SDP_CODEC_GSM, 8000},
+        {4, SDP_CODEC_G723, 8000},   {5, SDP_CODEC_DVI4, 8000},   {6, SDP_CODEC_DVI4, 16000},
+        {7, SDP_CODEC_LPC, 8000},    {8, SDP_CODEC_PCMA, 8000},   {9, SDP_CODEC_G722, 8000},
+        {10, SDP_CODEC_L16, 44100},  {11, SDP_CODEC_L16, 44100},  {12, SDP_CODEC_QCELP, 8000},
+        {13, SDP_CODEC_CN, 8000},    {14, SDP_CODEC_MPA, 90000},  {15, SDP_CODEC_G728, 8000},
+        {16, SDP_CODEC_DVI4, 11025}, {17, SDP_CODEC_DVI4, 22050}, {18, SDP_CODEC_G729, 8000},
+        {19, SDP_CODEC_CN, 8000},    {25, SDP_CODEC_OTHER, 90000}, {26, SDP_CODEC_OTHER, 90000},
+        {28, SDP_CODEC_OTHER, 90000}, {31, SDP_CODEC_H261, 90000}, {32, SDP_CODEC_OTHER, 90000},
+        {33, SDP_CODEC_OTHER, 90000}, {34, SDP_CODEC_H263, 90000}};
     for (size_t k = 0; k < sizeof known / sizeof *known; k++)
         if (known[k].payload_type == payload_type) {
             *codec = known[k].codec;
@@ -58,7 +59,8 @@ void rtp_describe(struct rtp_stream *s, uint8_t payload_type, uint8_t codec, uin
     payload_apply(s);
     s->flags &= ~(uint32_t)RTP_CLOCK_ESTIMATED;
     if (before == clock_rate_hz) return;
-    /* what was measured in ms stays; the next difference is taken with the new clock, from the last packet on */
+    /* what was measured in ms stays; the next difference is
+       taken with the new clock, from the last packet on */
     s->state &= (uint8_t)~(RTP_MEASURING | RTP_STEADY);
     if (s->kind != RTP_KIND_MEDIA || !clock_rate_hz) return;
     s->state |= RTP_STEADY;
@@ -66,8 +68,8 @@ void rtp_describe(struct rtp_stream *s, uint8_t payload_type, uint8_t codec, uin
     s->steady_timestamp = s->last_timestamp;
 }
 
-/* A dynamic type nobody described, with the shape of a telephone event: four bytes, an event of the DTMF range,
-   the reserved bit clear (RFC 4733 §2.3). */
+/* A dynamic type nobody described, with the shape of a telephone event: four bytes, an event of the DTMF
+   range, the reserved bit clear (RFC 4733 §2.3). */
 static int shaped_like_event(const struct rtp_header *h, const uint8_t *content, uint32_t available) {
     return h->payload_type >= 96 && h->payload_length == 4 && available >= 4 && content[0] <= 16 &&
            !(content[1] & 0x40);
@@ -89,13 +91,15 @@ static uint8_t payload_place(struct rtp_stream *s, const struct rtp_header *h, c
         place->clock_rate_hz = payload_static_clock_hz(h->payload_type, &place->codec);
         if (shaped_like_event(h, content, available)) {
             place->codec = SDP_CODEC_TELEPHONE_EVENT;
-            place->clock_rate_hz = s->payload_seen && s->payloads[0].clock_rate_hz ? s->payloads[0].clock_rate_hz : 8000;
+            place->clock_rate_hz =
+                s->payload_seen && s->payloads[0].clock_rate_hz ? s->payloads[0].clock_rate_hz : 8000;
         }
     }
     return s->payload_seen++;
 }
 
-void payload_switch(struct rtp_stream *s, const struct rtp_header *h, const uint8_t *content, uint32_t available) {
+void payload_switch(struct rtp_stream *s, const struct rtp_header *h, const uint8_t *content,
+                    uint32_t available) {
     const uint8_t type = h->payload_type;
     const double before = s->ms_per_tick;
     if (s->payload_type != RTP_NO_PAYLOAD_TYPE) s->payload_type_changes++;
@@ -108,7 +112,7 @@ void payload_switch(struct rtp_stream *s, const struct rtp_header *h, const uint
     }
     s->payload_type = type;
     payload_apply(s);
-    if (s->payload_index == RTP_PAYLOADS - 1) { /* more types than places: the clock of a static one is still known */
+    if (s->payload_index == RTP_PAYLOADS - 1) { /* no place: the clock of a static type is still known */
         uint8_t codec;
         const uint32_t clock = payload_static_clock_hz(type, &codec);
         s->ms_per_tick = clock ? 1000.0 / clock : 0;
@@ -145,8 +149,13 @@ void payload_close_event(struct rtp_stream *s) {
     const double ms = s->event_duration * (s->event_ms_per_tick > 0 ? s->event_ms_per_tick : 0.125);
     if (s->event_ends == 0) { count16(&s->event_no_end); flawed = 1; }
     else if (s->event_ends < 3) { count16(&s->event_few_ends); flawed = 1; }
-    if (s->event_duration == 0) { count16(&s->event_zero); flawed = 1; }
-    else if (ms < EVENT_SHORT_MS && !(s->event_marks & EVENT_SPLIT_UP)) { count16(&s->event_short); flawed = 1; }
+    if (s->event_duration == 0) {
+        count16(&s->event_zero);
+        flawed = 1;
+    } else if (ms < EVENT_SHORT_MS && !(s->event_marks & EVENT_SPLIT_UP)) {
+        count16(&s->event_short);
+        flawed = 1;
+    }
     if (s->event_marks & EVENT_SHRANK) count16(&s->event_shrinking);
     if (s->event_marks & EVENT_SPLIT_UP) count16(&s->event_split);
     if (flawed) count16(&s->event_flaws);
@@ -187,13 +196,14 @@ void payload_event(struct rtp_stream *s, const struct rtp_header *h, const uint8
 
 /* ---- G.711 ---- */
 
-/* Magnitude of a mu-law code (already inverted) in the 14-bit scale, and of an A-law code in the 13-bit scale. */
+/* Magnitude of a mu-law code (already inverted) in the
+   14-bit scale, and of an A-law code in the 13-bit scale. */
 #define MU(m) (uint16_t)(((((m) & 15) * 2 + 33) << ((m) >> 4)) - 33)
 #define A(m) (uint16_t)((m) >> 4 ? (((m) & 15) * 2 + 33) << (((m) >> 4) - 1) : ((m) & 15) * 2 + 1)
 #define FOUR(F, m) F(m), F((m) + 1), F((m) + 2), F((m) + 3)
 #define SIXTEEN(F, m) FOUR(F, m), FOUR(F, (m) + 4), FOUR(F, (m) + 8), FOUR(F, (m) + 12)
-#define ALL(F) SIXTEEN(F, 0), SIXTEEN(F, 16), SIXTEEN(F, 32), SIXTEEN(F, 48), SIXTEEN(F, 64), SIXTEEN(F, 80), \
-               SIXTEEN(F, 96), SIXTEEN(F, 112)
+#define SIXTY_FOUR(F, m) SIXTEEN(F, m), SIXTEEN(F, (m) + 16), SIXTEEN(F, (m) + 32), SIXTEEN(F, (m) + 48)
+#define ALL(F) SIXTY_FOUR(F, 0), SIXTY_FOUR(F, 64)
 static const uint16_t magnitudes[2][128] = {{ALL(MU)}, {ALL(A)}};
 
 static int all_one_value(const uint8_t *content, uint32_t count) {

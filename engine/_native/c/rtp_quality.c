@@ -1,12 +1,11 @@
-/* The end of RTP streams: what is open is settled, streams are judged against each other, quality is rated. */
+/* The end of RTP streams: what is open is settled, streams
+   are judged against each other, quality is rated. */
 #include <math.h>
 
 #include "emodel.h"
 #include "rtp_stream.h"
 
 #define OVERLAP_NS 1000000000ll /* two streams at one time, not one after the other */
-
-TL_INLINE int64_t since(int64_t later, int64_t earlier) { return (int64_t)((uint64_t)later - (uint64_t)earlier); }
 
 /* ---- one stream ---- */
 
@@ -82,7 +81,8 @@ static int same_packets(const struct rtp_stream *a, const struct rtp_stream *b) 
     const int64_t apart = since(a->first_time_ns, b->first_time_ns);
     const uint16_t sequences = (uint16_t)(a->first_sequence - b->first_sequence);
     return apart < OVERLAP_NS && apart > -OVERLAP_NS && (sequences < 64 || sequences > 65536 - 64) &&
-           (a->first_timestamp == b->first_timestamp) == (sequences == 0) && a->highest - b->highest + 64 < 128;
+           (a->first_timestamp == b->first_timestamp) == (sequences == 0) &&
+           a->highest - b->highest + 64 < 128;
 }
 
 static void judge_source(struct rtp_table *t, struct rtp_stream *s) {
@@ -96,7 +96,8 @@ static void judge_source(struct rtp_table *t, struct rtp_stream *s) {
         before->flags |= RTP_SSRC_COLLISION;
     } else {
         s->flags |= RTP_SOURCE_CHANGED;
-        if ((uint16_t)(s->first_sequence - (uint16_t)before->highest) < RTP_MAX_DROPOUT) s->flags |= RTP_SEQUENCE_CONTINUED;
+        if ((uint16_t)(s->first_sequence - (uint16_t)before->highest) < RTP_MAX_DROPOUT)
+            s->flags |= RTP_SEQUENCE_CONTINUED;
     }
 }
 
@@ -104,7 +105,8 @@ static void judge_target(struct rtp_table *t, struct rtp_stream *s) {
     const uint32_t row = s->previous_on_target;
     if (row == RTP_NO_STREAM) return;
     struct rtp_stream *before = &t->streams[row];
-    const int same_source = before->source_port == s->source_port && before->source_ip[0] == s->source_ip[0] &&
+    const int same_source = before->source_port == s->source_port &&
+                            before->source_ip[0] == s->source_ip[0] &&
                             before->source_ip[1] == s->source_ip[1];
     if (same_source) {
         s->previous_on_target = RTP_NO_STREAM;
@@ -138,8 +140,6 @@ static void join_round_trip(const struct rtp_table *t, struct rtp_stream *s) {
 
 /* ---- quality ---- */
 
-static double percent(double part, double whole) { return whole > 0 ? 100.0 * part / whole : 0.0; }
-
 static void rate(struct rtp_stream *s) {
     if (s->main_payload == RTP_PAYLOADS) return;
     const struct rtp_payload *payload = &s->payloads[s->main_payload];
@@ -150,8 +150,10 @@ static void rate(struct rtp_stream *s) {
     const double adaptive = percent(lost + s->buffers[2].discarded, expected);
     s->ie_effective = (float)emodel_ie_effective(&codec, adaptive, ratio);
     s->r_lq = (float)emodel_rating(&codec, adaptive, ratio, 0);
-    s->mos_fixed_50 = (float)emodel_mos(emodel_rating(&codec, percent(lost + s->buffers[0].discarded, expected), ratio, 0));
-    s->mos_fixed_200 = (float)emodel_mos(emodel_rating(&codec, percent(lost + s->buffers[1].discarded, expected), ratio, 0));
+    s->mos_fixed_50 =
+        (float)emodel_mos(emodel_rating(&codec, percent(lost + s->buffers[0].discarded, expected), ratio, 0));
+    s->mos_fixed_200 =
+        (float)emodel_mos(emodel_rating(&codec, percent(lost + s->buffers[1].discarded, expected), ratio, 0));
     s->mos_worst = (float)emodel_mos(emodel_rating(&codec, s->worst_loss_percent, s->worst_burst_ratio, 0));
     const double jitter = s->steady_jitter_count ? s->steady_jitter_sum_ms / s->steady_jitter_count : 0;
     if (!s->rtt_sides) return; /* without a round trip no conversational quality is claimed */

@@ -12,9 +12,6 @@
 enum arrival { ARRIVAL_FIRST, ARRIVAL_NEXT, ARRIVAL_AHEAD /* with a hole */, ARRIVAL_RESTART,
                ARRIVAL_LATE, ARRIVAL_DUPLICATE, ARRIVAL_STRAY };
 
-/* Capture clocks may be anything: differences wrap instead of overflowing. */
-TL_INLINE int64_t since(int64_t later, int64_t earlier) { return (int64_t)((uint64_t)later - (uint64_t)earlier); }
-
 /* ---- losses, in the order of sequence numbers ---- */
 
 void stream_close_burst(struct rtp_stream *s) {
@@ -217,14 +214,16 @@ static void step_note(struct rtp_stream *s, uint32_t step) {
     }
     s->steps[place].value = step;
     s->steps[place].count++;
-    if (place != s->step_index && s->steps[place].count > s->steps[s->step_index].count) s->step_index = (uint8_t)place;
+    if (place != s->step_index && s->steps[place].count > s->steps[s->step_index].count)
+        s->step_index = (uint8_t)place;
     s->ptime_ms = (float)(s->steps[s->step_index].value * s->ms_per_tick);
 }
 
 void stream_estimate_clock(struct rtp_stream *s) {
     static const uint32_t rates[] = {8000, 16000, 24000, 32000, 44100, 48000, 90000};
     struct rtp_payload *payload = &s->payloads[s->payload_index];
-    if (!(s->state & RTP_MEASURING) || payload->clock_rate_hz || payload->payload_type == RTP_NO_PAYLOAD_TYPE) return;
+    if (!(s->state & RTP_MEASURING) || payload->clock_rate_hz || payload->payload_type == RTP_NO_PAYLOAD_TYPE)
+        return;
     const double elapsed = (double)since(s->last_time_ns, s->steady_time_ns) * 1e-9;
     const double ticks = (double)(int32_t)(s->last_timestamp - s->steady_timestamp);
     if (elapsed < 0.2 || ticks <= 0) return;
@@ -264,7 +263,8 @@ static void gap_note(struct rtp_stream *s, int64_t delta, double step_ms, int an
     }
 }
 
-TL_INLINE void buffer_take(struct rtp_stream *s, struct rtp_buffer *b, float skew, float depth, int adaptive) {
+TL_INLINE void buffer_take(struct rtp_stream *s, struct rtp_buffer *b, float skew, float depth,
+                           int adaptive) {
     if (TL_UNLIKELY(skew - b->anchor_ms > depth)) {
         b->discarded++;
         if (adaptive) s->window_discarded++;
@@ -308,7 +308,8 @@ TL_INLINE void jitter_take(struct rtp_stream *s, double difference) {
     if ((float)s->jitter_ms > s->jitter_max_ms) s->jitter_max_ms = (float)s->jitter_ms;
 }
 
-/* The variant: media packets only, measured from the media packet before; markers and jumps only set the mark. */
+/* The variant: media packets only, measured from the media
+   packet before; markers and jumps only set the mark. */
 TL_INLINE void steady_take(struct rtp_stream *s, int64_t time_ns, uint32_t timestamp, int measure) {
     if (measure && (s->state & RTP_STEADY)) {
         const double ms = (double)since(time_ns, s->steady_time_ns) * 1e-6;
@@ -316,15 +317,16 @@ TL_INLINE void steady_take(struct rtp_stream *s, int64_t time_ns, uint32_t times
         s->steady_jitter_ms += (fabs(ms - step) - s->steady_jitter_ms) * (1.0 / 16);
         s->steady_jitter_sum_ms += s->steady_jitter_ms;
         s->steady_jitter_count++;
-        if ((float)s->steady_jitter_ms > s->steady_jitter_max_ms) s->steady_jitter_max_ms = (float)s->steady_jitter_ms;
+        if ((float)s->steady_jitter_ms > s->steady_jitter_max_ms)
+            s->steady_jitter_max_ms = (float)s->steady_jitter_ms;
     }
     s->state |= RTP_STEADY;
     s->steady_time_ns = time_ns;
     s->steady_timestamp = timestamp;
 }
 
-/* A step between two media packets of one payload type, next to each other in sequence and in arrival, no marker.
-   Returns 1 when the timestamp jumped. */
+/* A step between two media packets of one payload type, next to each other in sequence and in arrival, no
+   marker. Returns 1 when the timestamp jumped. */
 TL_INLINE int step_take(struct rtp_stream *s, int32_t ticks, double delta_ms, double step_ms) {
     s->deltas++;
     if (s->ptime_ms > 0 && delta_ms > 3.0 * s->ptime_ms) s->late_deltas++;
@@ -343,8 +345,8 @@ TL_INLINE int step_take(struct rtp_stream *s, int32_t ticks, double delta_ms, do
 }
 
 /* Arrival time of an accepted packet that is no duplicate. `before` is the kind of the packet before. */
-TL_INLINE void time_take(struct rtp_stream *s, const struct packet *p, const struct rtp_header *h, enum arrival arrival,
-                         int switched, uint8_t before) {
+TL_INLINE void time_take(struct rtp_stream *s, const struct packet *p, const struct rtp_header *h,
+                         enum arrival arrival, int switched, uint8_t before) {
     const int64_t delta = since(p->time_ns, s->last_time_ns);
     const int32_t ticks = (int32_t)(h->timestamp - s->last_timestamp);
     const double delta_ms = (double)delta * 1e-6, step_ms = ticks * s->ms_per_tick;
@@ -409,8 +411,8 @@ TL_INLINE void content_take(struct rtp_stream *s, const struct rtp_header *h, en
     }
 }
 
-void stream_take(struct rtp_stream *s, const struct packet *p, const struct rtp_header *h, const uint8_t *content,
-                 uint32_t available) {
+void stream_take(struct rtp_stream *s, const struct packet *p, const struct rtp_header *h,
+                 const uint8_t *content, uint32_t available) {
     if (TL_UNLIKELY(p->flags & PACKET_DUPLICATE) && s->packets) {
         s->mirrored++;
         return;

@@ -27,6 +27,15 @@ enum rtp_state {
     RTP_MEASURING = 128    /* steady_* hold where the clock's measurement began */
 };
 
+TL_INLINE uint16_t load16(const uint8_t *b) { return (uint16_t)(b[0] << 8 | b[1]); }
+TL_INLINE uint32_t load32(const uint8_t *b) {
+    return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+}
+/* Capture clocks may be anything: differences wrap instead of overflowing. */
+TL_INLINE int64_t since(int64_t later, int64_t earlier) {
+    return (int64_t)((uint64_t)later - (uint64_t)earlier);
+}
+TL_INLINE double percent(double part, double whole) { return whole > 0 ? 100.0 * part / whole : 0.0; }
 TL_INLINE void count16(uint16_t *count) { if (*count != UINT16_MAX) ++*count; }
 
 TL_INLINE uint64_t stream_expected(const struct rtp_stream *s) {
@@ -47,7 +56,8 @@ void stream_close_second(struct rtp_stream *s, int64_t time_ns);
 void stream_close_window(struct rtp_stream *s, int whole);
 void stream_estimate_clock(struct rtp_stream *s);
 /* Payload kinds (rtp_payload.c). */
-void payload_switch(struct rtp_stream *s, const struct rtp_header *header, const uint8_t *content, uint32_t available);
+void payload_switch(struct rtp_stream *s, const struct rtp_header *header, const uint8_t *content,
+                    uint32_t available);
 void payload_event(struct rtp_stream *s, const struct rtp_header *header, const uint8_t *content);
 void payload_close_event(struct rtp_stream *s);
 void payload_inspect(struct rtp_stream *s, const uint8_t *content, uint32_t count);
@@ -61,7 +71,11 @@ enum rtp_key { RTP_KEY_STREAM = 0, /* all of it */
                RTP_KEY_SOURCE,     /* target, SSRC, tag: the newest source */
                RTP_KEY_TARGET,     /* target, tag: the newest stream */
                RTP_KEY_PAIR };     /* both hosts, SSRC, tag, no ports: for RTCP */
-struct rtp_lookup { uint64_t source_ip[2], target_ip[2], flow_tag; uint32_t ssrc; uint16_t source_port, target_port; };
+struct rtp_lookup {
+    uint64_t source_ip[2], target_ip[2], flow_tag;
+    uint32_t ssrc;
+    uint16_t source_port, target_port;
+};
 uint32_t index_find(const struct rtp_table *t, enum rtp_key key, const struct rtp_lookup *l);
 TL_INLINE void lookup_of_packet(struct rtp_lookup *l, const struct packet *p, uint32_t ssrc) {
     memcpy(l->source_ip, p->source.ip, 16);

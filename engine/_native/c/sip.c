@@ -84,8 +84,36 @@ static int request_line(struct sip_walk *w, uint32_t start, uint32_t end) {
     return 0;
 }
 
+/* The two lines as nearly everyone writes them; HT cannot be in them, as no odd byte was seen. Returns 0
+   where a closer look is needed. */
+static int line_is_plain(struct sip_walk *w, uint32_t start, uint32_t end) {
+    struct sip_message *m = w->message;
+    const uint8_t *at = w->source + start;
+    const uint32_t length = end - start;
+    if (w->odd || length < 16 || at[length - 1] == ' ') return 0;
+    if (!memcmp(at, "SIP/2.0 ", 8)) {
+        const unsigned a = at[8] - '0', b = at[9] - '0', c = at[10] - '0';
+        if (a - 1 > 5 || b > 9 || c > 9 || at[11] != ' ' || at[12] <= ' ') return 0;
+        m->is_response = 1;
+        m->status = (uint16_t)(100 * a + 10 * b + c);
+        m->version = (struct sip_span){start, 7};
+        m->reason = (struct sip_span){start + 12, length - 12};
+        return 1;
+    }
+    if (memcmp(at + length - 8, " SIP/2.0", 8) || *at == ' ') return 0;
+    const uint32_t method = (uint32_t)((const uint8_t *)memchr(at, ' ', length) - at);
+    if (method + 9 >= length || memchr(at + method + 1, ' ', length - method - 1) != at + length - 8) return 0;
+    m->method = sip_method_id(at, method);
+    if (!m->method && !sip_is_token(at, method)) return 0;
+    m->method_name = (struct sip_span){start, method};
+    m->request_uri = (struct sip_span){start + method + 1, length - method - 9};
+    m->version = (struct sip_span){end - 7, 7};
+    return 1;
+}
+
 int sip_start_line(struct sip_walk *w, uint32_t start, uint32_t end) {
     uint32_t at = start;
+    if (TL_LIKELY(line_is_plain(w, start, end))) return 0;
     while (at < end && sip_is_space(w->source[at])) at++;
     if (at > start) sip_defect(w->message, SIP_START_LINE_SPACES, start);
     if (end - at >= 4 && is_version(w->source + at)) return status_line(w, at, end);
@@ -99,7 +127,7 @@ static int64_t length_parse(const uint8_t *source, uint32_t count) {
     int64_t value = 0;
     for (uint32_t i = 0; i < count; i++) {
         const int digit = source[i] - '0';
-        if (digit < 0 || digit > 9 || value > (INT64_MAX - digit) / 10) return -2;
+        if (digit < 0 || digit > 9 || (i >= 18 && value > (INT64_MAX - digit) / 10)) return -2;
         value = value * 10 + digit;
     }
     return count ? value : -2;

@@ -83,9 +83,9 @@ AVX2_INLINE void block_read_avx2(const uint8_t *source, struct sip_block *block)
 /* Most blocks hold one or two line ends: three are stored without a branch. */
 AVX2_INLINE uint32_t ends_write_avx2(uint16_t *target, uint64_t bits, uint32_t base) {
     const uint32_t count = (uint32_t)_mm_popcnt_u64(bits);
-    for (uint32_t i = 0; i < 3; i++, bits &= bits - 1) target[i] = (uint16_t)(base + sip_lowest(bits));
-    for (uint32_t i = 3; TL_UNLIKELY(i < count); i++, bits &= bits - 1)
-        target[i] = (uint16_t)(base + sip_lowest(bits));
+    for (uint32_t i = 0; i < 3; i++, bits = _blsr_u64(bits)) target[i] = (uint16_t)(base + _tzcnt_u64(bits));
+    for (uint32_t i = 3; TL_UNLIKELY(i < count); i++, bits = _blsr_u64(bits))
+        target[i] = (uint16_t)(base + _tzcnt_u64(bits));
     return count;
 }
 

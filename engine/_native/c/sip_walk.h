@@ -32,6 +32,7 @@ TARGET_INLINE int ISA(block_take)(struct sip_walk *w, struct pass *p, struct sip
     const uint64_t after_cr = block.carriage_return << 1 | p->after_return;
     const uint64_t after_lf = block.line_feed << 1 | p->after_feed;
     const uint64_t special = (after_lf & breaks) | (after_cr ^ block.line_feed);
+    int open = 1;
     p->after_return = block.carriage_return >> 63;
     p->after_feed = block.line_feed >> 63;
     block.unusual ^= breaks;
@@ -39,12 +40,13 @@ TARGET_INLINE int ISA(block_take)(struct sip_walk *w, struct pass *p, struct sip
         struct sip_block copy = block; /* so that the one in registers stays there */
         block_special(w, &copy, after_cr, after_lf, w->lines.base + 64 * number);
         block = copy;
+        open = !w->ended;
     }
     p->odd |= block.unusual;
     p->quoted |= block.quote;
     w->lines.quotes[number] = block.quote;
     p->ends += ISA(ends_write)(w->lines.ends + p->ends, block.line_feed, 64 * number);
-    return TL_LIKELY(special == 0) || !w->ended;
+    return open;
 }
 
 /* One round: the line ends of up to SIP_BLOCKS blocks from `position` on, up to the empty line. */
@@ -58,9 +60,9 @@ TARGET static void ISA(lines_find)(struct sip_walk *w) {
     w->lines.base = base;
     w->lines.blocks = whole + (whole < SIP_BLOCKS && left % 64);
     w->position = left < SIP_BLOCKS * 64 ? w->count : base + SIP_BLOCKS * 64;
-    for (const uint8_t *at = w->source + base; open && i < whole; i++, at += 64) {
+    for (const uint8_t *at = w->source + base; i < whole; i++, at += 64) {
         ISA(block_read)(at, &block);
-        open = ISA(block_take)(w, &p, block, i);
+        if (!(open = ISA(block_take)(w, &p, block, i))) break;
     }
     if (open && i < w->lines.blocks) {
         ISA(tail_read)(w, left % 64, &block);
@@ -92,19 +94,15 @@ TARGET static int ISA(lines_take)(struct sip_walk *w, uint32_t first, uint32_t l
     uint32_t start = w->line_start, kept = m->header_count;
     uint32_t quote = w->lines.quoted ? quote_next(w, start) : UINT32_MAX;
     for (uint32_t i = first; i < last; i++) {
-        const uint32_t end = base + w->lines.ends[i];
-        if (TL_UNLIKELY(sip_space_bytes[source[end + 1]])) { /* RFC 3261 §7.3.1: the header goes on */
-            w->folded = 1;
-            continue;
-        }
+        uint32_t end = base + w->lines.ends[i];
         uint8_t tail[72];
         const uint8_t *line = source + start;
         if (TL_UNLIKELY(start > anchor)) line = tail_copy(tail, source + anchor, start - anchor);
         uint32_t length;
-        const uint8_t id = ISA(line_name)(line, &length);
+        const uint8_t id = ISA(line_name)(line, &length), next = source[end + 1];
         uint32_t from = start + length + 1, to = end - 1;
         if (TL_UNLIKELY(!crlf)) to += source[to] != '\r';
-        if (TL_LIKELY(id && from < to && !w->folded)) {
+        if (TL_LIKELY(id && from < to && !sip_is_space(next))) {
             from += source[from] == ' ';
             if (TL_LIKELY(source[from] > ' ' && source[to - 1] > ' ')) {
                 row_write(m, &w->headers[kept], kept, start, length, from, to, id);
@@ -114,6 +112,11 @@ TARGET static int ISA(lines_take)(struct sip_walk *w, uint32_t first, uint32_t l
                 continue;
             }
         }
+        for (; sip_is_space(source[end + 1]); end = base + w->lines.ends[i]) {
+            w->folded = 1; /* RFC 3261 §7.3.1: the header goes on */
+            if (++i == last) break;
+        }
+        if (i == last) break;
         m->header_count = kept;
         if (!line_take(w, start, end)) return 0;
         if (quote < end) quote = quote_next(w, end);
@@ -135,7 +138,7 @@ TARGET static int ISA(walk)(struct sip_walk *w, int framing) {
             w->started = 1;
         }
         /* The fast loop needs room for all rows, 32 bytes to look at, and a byte behind each line. */
-        const int roomy = count - i <= w->capacity - w->message->header_count && w->count >= 32;
+        const int roomy = count - i <= w->capacity - w->message->header_count && w->count >= 32 && !w->folded;
         const int closed = count && w->lines.base + w->lines.ends[count - 1] + 1 == w->count;
         const uint32_t fast = roomy ? count - closed : i;
         if (fast > i && !ISA(lines_take)(w, i, fast)) return 0;

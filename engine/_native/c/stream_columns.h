@@ -46,7 +46,7 @@
     X(uint32_t, loss_run_max)               /* packets lost in a row */ \
     X(uint32_t, loss_runs) \
     X(uint32_t, loss_runs_long)             /* of >= 5 packets */ \
-    X(uint32_t, bursts)                     /* RFC 3611 4.7.2, Gmin 16 */ \
+    X(uint32_t, bursts)                     /* RFC 3611 4.7.2, Gmin 16; of losses, discards apart */ \
     X(float, burst_density_percent) \
     X(float, burst_length_packets)          /* mean */ \
     X(float, burst_duration_ms)             /* mean; 0 when the packet time is not known */ \
@@ -55,10 +55,10 @@
     X(float, gap_duration_ms)               /* mean */ \
     X(float, burst_ratio)                   /* G.107 BurstR */ \
     /* time */ \
-    X(float, jitter_ms)                     /* RFC 3550 6.4.1, at the end */ \
+    X(float, jitter_ms)                     /* RFC 3550 6.4.1, at the end; duplicates left out */ \
     X(float, jitter_max_ms) \
     X(float, jitter_mean_ms) \
-    X(float, steady_jitter_ms)              /* the same without marker, CN, event and timestamp-jump packets */ \
+    X(float, steady_jitter_ms)              /* without marker, CN, event and jump packets */ \
     X(float, steady_jitter_max_ms) \
     X(float, steady_jitter_mean_ms) \
     X(float, delta_max_ms)                  /* between arrivals */ \
@@ -74,12 +74,12 @@
     X(float, ptime_ms)                      /* mode of the timestamp step, 0 not known */ \
     X(uint32_t, timestamp_step)             /* the same in ticks */ \
     X(float, ptime_off_percent)             /* steps that are not the mode */ \
-    X(float, drift_ppm)                     /* sender's clock against the capture's; positive: sender slow */ \
+    X(float, drift_ppm)                     /* of the sender's clock; positive: it is slow */ \
     X(float, drift_span_s)                  /* time the slope was measured over, 0 none */ \
     X(float, skew_min_ms)                   /* arrival - RTP time, against the first packet */ \
     X(float, skew_max_ms) \
     /* payload */ \
-    X(uint8_t, payload_type)                /* the one with most packets, events and CN left out; 255 none */ \
+    X(uint8_t, payload_type)                /* most used, events and CN left out; 255 none */ \
     X(uint8_t, codec)                       /* enum sdp_codec of it, 0 not known */ \
     X(uint32_t, clock_rate_hz)              /* 0 not known */ \
     X(uint8_t, payload_type_count)          /* distinct */ \

@@ -243,7 +243,8 @@ enum endpoint_flag { ENDPOINT_SIP = 1, ENDPOINT_TLS = 2, ENDPOINT_STUN = 4, ENDP
     X(uint64_t, offset)          /* in the arena */ \
     X(uint32_t, length) \
     X(uint32_t, count)           /* times interned */ \
-    X(uint64_t, hash)
+    X(uint64_t, hash) \
+    X(uint8_t, verdict)          /* scanner list: 0 not looked at, 1 clean, 2 + place in the list */
 
 /* One row a sighting: the native pass saw a condition. `row` is a message unless the rule says otherwise. */
 #define SIGHTING_COLUMNS(X) \

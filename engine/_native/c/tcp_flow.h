@@ -42,6 +42,7 @@ struct seen_segment { uint32_t sequence, length; uint64_t hash; };
 struct direction {
     uint32_t next;         /* sequence number of the next byte in order */
     uint32_t acknowledged; /* by the other side */
+    uint32_t astray_sequence; /* of the last segment far from `next` */
     uint32_t buffer, joined; /* buffer rows: bytes in order; a WebSocket message in pieces */
     uint64_t skip;         /* bytes to pass over: the rest of something that is not kept */
     uint32_t hunted;       /* bytes passed over before anything was recognised */

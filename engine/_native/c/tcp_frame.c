@@ -51,6 +51,26 @@ static int is_start_line(const uint8_t *line, size_t length) {
     return is_request(line, length, "sip/");
 }
 
+/* Where in a line a start line begins, SIZE_MAX when it holds none: a body that does not end in a line end has the
+   next message's start line right behind it. */
+static size_t start_in_line(const uint8_t *line, size_t length) {
+    if (is_start_line(line, length)) return 0;
+    size_t at = length;
+    int spaces = 0;
+    if (ends_in_version(line, length && line[length - 1] == '\r' ? length - 1 : length, "sip/")) {
+        while (at && spaces < 2) spaces += line[--at] == ' '; /* before the version, before the URI */
+        const size_t end = at;
+        while (at && end - at < 16 && line[at - 1] >= 'A' && line[at - 1] <= 'Z') at--;
+        if (spaces == 2 && end - at >= 3) return at;
+    }
+    for (const uint8_t *p = line; (p = memchr(p, 'S', length - (size_t)(p - line))) != NULL; p++) {
+        const size_t left = length - (size_t)(p - line);
+        if (left < 11) break;
+        if (!memcmp(p, "SIP/2.0 ", 8) && p[8] >= '1' && p[8] <= '6') return (size_t)(p - line);
+    }
+    return SIZE_MAX;
+}
+
 static int is_http_line(const uint8_t *line, size_t length) {
     if (length && line[length - 1] == '\r') length--;
     return matches_folded(line, length, "http/1.", 7) || is_request(line, length, "http");
@@ -189,8 +209,9 @@ static size_t feed_resync(struct flow *w, const uint8_t *p, size_t count) {
     for (;;) {
         const uint8_t *end = line_end(f, p, count);
         if (!end) break;
-        if (is_start_line(p + f->line, (size_t)(end - p) - f->line)) {
-            const uint32_t at = f->line;
+        const size_t start = start_in_line(p + f->line, (size_t)(end - p) - f->line);
+        if (start != SIZE_MAX) {
+            const size_t at = f->line + start;
             framing_reset(f);
             d->mode = STREAM_SIP;
             d->hunted = 0;
@@ -199,7 +220,7 @@ static size_t feed_resync(struct flow *w, const uint8_t *p, size_t count) {
         f->line = f->searched;
     }
     size_t passed = f->line;
-    if (count - passed > FIRST_LINE_LIMIT) passed = count; /* no start line is that long before its end */
+    if (count - passed > FIRST_LINE_LIMIT) passed = count - FIRST_LINE_LIMIT / 4; /* room for a start line */
     f->line = 0;
     f->searched = (uint32_t)(count - passed);
     d->hunted += (uint32_t)passed;

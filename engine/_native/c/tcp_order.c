@@ -335,6 +335,10 @@ void order_push(struct flow *w, uint32_t sequence, const uint8_t *bytes, size_t 
     }
     int32_t ahead = (int32_t)(sequence - d->next);
     if (ahead > FAR_AWAY || ahead < -FAR_AWAY) {
+        /* Several that lie close together are a new beginning; a single one may be forged. */
+        const int32_t apart = (int32_t)(sequence - d->astray_sequence);
+        if (apart > FAR_AWAY || apart < -FAR_AWAY) d->astray = 0;
+        d->astray_sequence = sequence;
         if (++d->astray < ASTRAY_SEGMENTS) return;
         jump(w, sequence);
         ahead = 0;

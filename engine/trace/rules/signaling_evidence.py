@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
+import numpy.typing as npt
 
 from engine.trace.finding import Evidence
-from engine.trace.rules.base import NONE, Explanation, Hit
+from engine.trace.rules.base import NONE, Explanation, Hit, Rows
+from engine.trace.tables import METHOD, Tables
 
-if TYPE_CHECKING:
-    from engine.trace.tables import Tables
-
-Explain = Callable[["Tables", Hit], Explanation]
+T = TypeVar("T")
+Explain = Callable[[Tables, Hit], Explanation]
 VALUE_MAX = 200
 
 
@@ -137,30 +138,75 @@ def says(
     return explain
 
 
+# ---- figures of a whole trace that several explanations quote: counted once a trace ----
+
+_COUNTED: WeakKeyDictionary[Tables, dict[str, Any]] = WeakKeyDictionary()
+
+
+def _once(tables: Tables, name: str, count: Callable[[Tables], T]) -> T:
+    """`count(tables)`, kept for as long as the tables live."""
+    known = _COUNTED.setdefault(tables, {})
+    if name not in known:
+        known[name] = count(tables)
+    found: T = known[name]
+    return found
+
+
+def _pairs(tables: Tables, ends: Rows, others: Rows) -> npt.NDArray[np.uint64]:
+    """Unordered host pairs of two endpoint columns that hold no NONE."""
+    hosts = tables.endpoints.host.astype(np.uint64)
+    a, b = hosts[ends], hosts[others]
+    return np.minimum(a, b) << np.uint64(32) | np.maximum(a, b)
+
+
+def _pair(one: int, other: int) -> int:
+    return min(one, other) << 32 | max(one, other)
+
+
+def _count_answered(tables: Tables) -> dict[int, int]:
+    calls = tables.calls
+    known = (calls.answer_row != NONE) & (calls.caller != NONE) & (calls.callee != NONE)
+    pairs, counts = np.unique(_pairs(tables, calls.caller[known], calls.callee[known]), return_counts=True)
+    return dict(zip(pairs.tolist(), counts.tolist(), strict=True))
+
+
 def answered_between(tables: Tables, call: int) -> int:
     """How many calls between the same two hosts as `call` (either way round) were answered."""
-    calls, hosts = tables.calls, tables.endpoints.host
-    ends = int(calls.caller[call]), int(calls.callee[call])
-    if NONE in ends:
-        return int(np.count_nonzero(calls.answer_row != NONE))
-    pair = {int(hosts[end]) for end in ends}
-    answered = calls.answer_row != NONE
-    known = answered & (calls.caller != NONE) & (calls.callee != NONE)
-    callers, callees = hosts[calls.caller[known]], hosts[calls.callee[known]]
-    both = np.isin(callers, list(pair)) & np.isin(callees, list(pair))
-    return int(np.count_nonzero(both))
+    hosts = tables.endpoints.host
+    caller, callee = int(tables.calls.caller[call]), int(tables.calls.callee[call])
+    if NONE in (caller, callee):
+        return 0
+    return _once(tables, "answered", _count_answered).get(_pair(int(hosts[caller]), int(hosts[callee])), 0)
+
+
+def _count_codes(tables: Tables, condition: str) -> dict[int, dict[int, int]]:
+    hits, m = tables.sightings_of(condition), tables.messages
+    rows, codes = hits.row, hits.code
+    named = rows < len(m)
+    rows, codes = rows[named], codes[named]
+    named = (m.source[rows] != NONE) & (m.target[rows] != NONE)
+    rows, codes = rows[named], codes[named]
+    both = np.stack([_pairs(tables, m.source[rows], m.target[rows]), codes.astype(np.uint64)], axis=1)
+    found: dict[int, dict[int, int]] = {}
+    kinds, counts = np.unique(both, axis=0, return_counts=True)
+    for at in np.argsort(-counts, kind="stable").tolist():
+        found.setdefault(int(kinds[at, 0]), {})[int(kinds[at, 1])] = int(counts[at])
+    return found
 
 
 def codes_between(tables: Tables, condition: str, row: int) -> dict[int, int]:
     """How often each code of a condition's sightings occurs between the hosts of a message, most frequent first."""
-    hits = tables.sightings_of(condition)
-    m, hosts = tables.messages, tables.endpoints.host
-    rows = hits.row
-    good = (rows != NONE) & (m.source[np.minimum(rows, len(m) - 1)] != NONE)
-    good &= m.target[np.minimum(rows, len(m) - 1)] != NONE
-    rows, codes = rows[good], hits.code[good]
-    here = set(tables.peers(row))
-    same = np.isin(hosts[m.source[rows]], list(here)) & np.isin(hosts[m.target[rows]], list(here))
-    values, counts = np.unique(codes[same], return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    return {int(values[at]): int(counts[at]) for at in order}
+    found = _once(tables, f"codes {condition}", lambda tables: _count_codes(tables, condition))
+    source, target = tables.peers(row)
+    return found.get(_pair(source, target), {})
+
+
+def _count_invites(tables: Tables) -> npt.NDArray[np.intp]:
+    x = tables.transactions
+    invites = (x.method == METHOD["INVITE"]) & (x.first != NONE) & (x.target != NONE)
+    return np.bincount(tables.endpoints.host[x.target[invites]], minlength=len(tables.endpoints))
+
+
+def invites_to(tables: Tables, host: int) -> int:
+    """How many INVITE transactions went to a host (endpoints row with port 0)."""
+    return 0 if host == NONE else int(_once(tables, "invites", _count_invites)[host])

@@ -6,12 +6,10 @@ meanings of codes in `code_tables`.
 
 from __future__ import annotations
 
-import numpy as np
-
 from engine.trace.finding import SEVERITIES, Evidence
-from engine.trace.rules.base import NONE, Explanation, Hit, Rule
+from engine.trace.rules.base import Explanation, Hit, Rule
 from engine.trace.rules.code_tables import cause, response_code
-from engine.trace.rules.signaling_evidence import cite, codes_between, duration, is_message, says
+from engine.trace.rules.signaling_evidence import cite, codes_between, duration, invites_to, is_message, says
 from engine.trace.tables import METHOD, Tables
 
 
@@ -58,17 +56,11 @@ def _response_4xx(tables: Tables, hit: Hit) -> Explanation:
     )
 
 
-def _invites_to(tables: Tables, host: int) -> int:
-    x, hosts = tables.transactions, tables.endpoints.host
-    invites = np.flatnonzero((x.method == METHOD["INVITE"]) & (x.first != NONE) & (x.target != NONE))
-    return int(np.count_nonzero(hosts[x.target[invites]] == host))
-
-
 def _response_5xx(tables: Tables, hit: Hit) -> Explanation:
     detail, counts, _ = _failure("response-5xx", tables, hit)
     code = response_code(hit.code)
     peer = tables.peers(hit.row)[0]
-    failed, tried = sum(counts.values()), _invites_to(tables, peer) if peer != NONE else 0
+    failed, tried = sum(counts.values()), invites_to(tables, peer)
     many = tried >= 5 and failed >= 0.2 * tried
     share = f" {failed:,} of {tried:,} INVITEs to this host failed so." if tried > 1 else ""
     return Explanation(

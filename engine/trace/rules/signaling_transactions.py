@@ -6,7 +6,7 @@ The conditions are sighted by `engine/_native/c/conditions_signaling_transaction
 from __future__ import annotations
 
 from engine.trace.rules.base import Explanation, Hit, Rule
-from engine.trace.rules.signaling_evidence import answered_between, cite, duration, says
+from engine.trace.rules.signaling_evidence import answered_between, cite, codes_between, duration, says
 from engine.trace.tables import Tables
 
 UNREACHED = (
@@ -28,11 +28,7 @@ def _zero_duration(tables: Tables, hit: Hit) -> Explanation:
 def _short_call(tables: Tables, hit: Hit) -> Explanation:
     side = {1: "the caller", 2: "the callee"}.get(hit.code, "one end")
     answered = answered_between(tables, hit.call)
-    hits = tables.sightings_of("short-call")
-    hosts, calls = tables.endpoints.host, tables.calls
-    pair = (int(hosts[calls.caller[hit.call]]), int(hosts[calls.callee[hit.call]]))
-    same = (hosts[calls.caller[hits.call]] == pair[0]) & (hosts[calls.callee[hits.call]] == pair[1])
-    short = int(same.sum())
+    short = sum(codes_between(tables, "short-call", hit.row).values())
     many = answered >= 5 and short > 0.15 * answered
     share = f" {short:,} of {answered:,} answered calls between these hosts are this short." if many else ""
     return Explanation(

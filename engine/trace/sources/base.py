@@ -225,13 +225,33 @@ def detect(head: bytes) -> Format:
 
 def frames(data: bytes, options: Options) -> Iterator[AnyFrame]:
     """Every message of a text input, in the order they stand there. Never raises for what the input holds."""
+    if b"X-Siptrace-Fromip" in data:
+        return map(_mirrored, _frames(data, options))
+    return _frames(data, options)
+
+
+def _frames(data: bytes, options: Options) -> Iterator[AnyFrame]:
     limit = options.max_message_bytes
     done = 0
     for text, begin, done in framing.pasted(data, limit):  # noqa: B007
         yield Frame(text, None, None, None, None, 0, begin)
-    if done >= len(data):
-        return
-    yield from _mixed(data, done, options)
+    if done < len(data):
+        yield from _mixed(data, done, options)
+
+
+_MIRRORED = re.compile(rb"(?i)\nX-Siptrace-(From|To)ip[ \t]*:[ \t]*(?:([a-z]{2,4}):)?(\S{3,80})")
+
+
+def _mirrored(frame: AnyFrame) -> AnyFrame:
+    """Kamailio's siptrace says in headers of the copy where the message came from and went to."""
+    if isinstance(frame, Frame) and frame.source is None and frame.target is None:
+        for side, carrier, where in _MIRRORED.findall(frame.text[:8192]):
+            if side.lower() == b"from":
+                frame.source = place(where)
+            else:
+                frame.target = place(where)
+            frame.transport = frame.transport or transport(carrier)
+    return frame
 
 
 def _mixed(data: bytes, done: int, options: Options) -> Iterator[AnyFrame]:
@@ -502,7 +522,7 @@ def start_line(text: bytes) -> int:
 # ---- What a log, a terminal or a mail program did to the whole text ----
 
 _ANSI = re.compile(rb"\x1b(?:\[[0-9;?]*[A-Za-z]|\][^\x07\n]*\x07|[()][A-Z0-9])")
-_OCTAL = re.compile(rb"#0(?:15|12|11)")
+_OCTAL = ((b"#015#012", b"\n"), (b"#012", b"\n"), (b"#015", b""), (b"#011", b"\t"))
 _LITERAL = re.compile(rb'\\(?:r\\n|[nrt"/])')
 _ENTITY = re.compile(rb"&(?:lt|gt|amp|quot|#39|#13|#10|nbsp);")
 _CARET = re.compile(rb"\^M(?=\r?\n|\Z)")
@@ -510,7 +530,7 @@ _DOUBLED = re.compile(rb"\r+\r\n")
 _LONE_CR = re.compile(rb"\r(?!\n)")
 _QUOTED = re.compile(rb"(?m)^(?:> ?)+")
 _REPLACEMENTS = {
-    b"#015": b"", b"#012": b"\n", b"#011": b"\t", b"\\r\\n": b"\n", b"\\n": b"\n", b"\\r": b"", b"\\t": b"\t",
+    b"\\r\\n": b"\n", b"\\n": b"\n", b"\\r": b"", b"\\t": b"\t",
     b'\\"': b'"', b"\\/": b"/", b"&lt;": b"<", b"&gt;": b">", b"&amp;": b"&", b"&quot;": b'"', b"&#39;": b"'",
     b"&#13;": b"", b"&#10;": b"\n", b"&nbsp;": b" ",
 }  # fmt: skip
@@ -541,9 +561,13 @@ def normalize(data: bytes) -> tuple[bytes, Origin]:
     elif data[:3] == b"\xef\xbb\xbf":
         data = data[3:]
         steps.append(lambda at: at + 3)
+    if b"#012" in data:
+        for escape, meant in _OCTAL:
+            if escape in data:
+                data, step = _replace(escape, meant, data)
+                steps.append(step)
     for pattern, wanted in (
         (_ANSI, b"\x1b" in data),
-        (_OCTAL, b"#012" in data),
         (_LITERAL, _escaped(data)),
         (_ENTITY, b"&lt;sip" in data),
         (_CARET, b"^M" in data),
@@ -574,6 +598,14 @@ def _back(at: int, steps: list[Origin]) -> int:
     for step in reversed(steps):
         at = step(at)
     return at
+
+
+def _replace(escape: bytes, meant: bytes, data: bytes) -> tuple[bytes, Origin]:
+    """`data` with every `escape` replaced by what it stands for, and the way back for offsets."""
+    less = len(escape) - len(meant)
+    found = re.finditer(re.escape(escape), data)
+    edits = array("q", [match.start() - number * less for number, match in enumerate(found)])
+    return data.replace(escape, meant), lambda at: at + less * bisect_right(edits, at)
 
 
 def _substitute(pattern: re.Pattern[bytes], data: bytes) -> tuple[bytes, Origin]:

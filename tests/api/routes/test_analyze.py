@@ -43,6 +43,7 @@ DOCUMENTED_BODY = (
 }"""
 )
 PRIVATE_SDP = (
+    "2024/07/08 07:19:38.107000 203.0.113.5:5060 -> 198.51.100.7:5060\n"
     "INVITE sip:bob@biloxi.com SIP/2.0\r\nVia: SIP/2.0/UDP 203.0.113.5:5060;branch=z9hG4bK776\r\n"
     "From: <sip:alice@atlanta.com>;tag=1\r\nTo: <sip:bob@biloxi.com>\r\nCall-ID: private-1\r\nCSeq: 1 INVITE\r\n"
     "Contact: <sip:alice@203.0.113.5>\r\nMax-Forwards: 70\r\nContent-Type: application/sdp\r\n\r\n"

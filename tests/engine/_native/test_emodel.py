@@ -19,7 +19,13 @@ def test_the_bands_of_g107_have_their_mos(rating: float, mos: float) -> None:
 
 
 def test_mos_ends_at_one_and_four_and_a_half() -> None:
-    assert (native.mos(-5), native.mos(0), native.mos(3), native.mos(100), native.mos(150)) == (1, 1, 1, 4.5, 4.5)
+    assert (native.mos(-5), native.mos(0), native.mos(3), native.mos(100), native.mos(150)) == (
+        1,
+        1,
+        1,
+        4.5,
+        4.5,
+    )
 
 
 def test_perfect_g711_rates_93_2() -> None:
@@ -59,7 +65,11 @@ def test_more_loss_or_delay_never_rates_better(codec: int, one: float, other: fl
 
 def test_the_facade_rates_a_call() -> None:
     good = quality.rate("PCMU")
-    assert (good.mos_listening, good.mos_conversation, good.stand_in) == (pytest.approx(4.41, abs=0.01), None, False)
+    assert (good.mos_listening, good.mos_conversation, good.stand_in) == (
+        pytest.approx(4.41, abs=0.01),
+        None,
+        False,
+    )
     bad = quality.rate("pcmu", loss_percent=10, burst_ratio=1.5, one_way_delay_ms=300)
     assert bad.mos_conversation is not None
     assert bad.mos_conversation < bad.mos_listening < good.mos_listening
@@ -71,7 +81,9 @@ def test_an_unknown_codec_is_rated_with_a_stand_in() -> None:
     assert quality.rate("nobody-knows").stand_in
 
 
-@pytest.mark.parametrize("wrong", [{"loss_percent": -1}, {"loss_percent": 101}, {"burst_ratio": 0.5}, {"one_way_delay_ms": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"loss_percent": -1}, {"loss_percent": 101}, {"burst_ratio": 0.5}, {"one_way_delay_ms": -1}]
+)
 def test_impossible_values_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         quality.rate("PCMU", **wrong)

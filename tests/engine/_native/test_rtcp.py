@@ -1,4 +1,4 @@
-"""RTCP credited to streams: senders' own reports, receivers' reports about them, extended reports, round trips."""
+"""RTCP credited to streams: senders' reports, receivers' reports about them, extended ones, round trips."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ def both_ways(packets: int = 100) -> list[Datagram]:
     """A call's two streams: row 0 from the caller, row 1 from the callee."""
     there = build.stream(StreamShape(packets=packets, ssrc=CALLER_SSRC), Random(1))
     back = build.stream(
-        StreamShape(packets=packets, ssrc=CALLEE_SSRC, source=CALLEE, target=CALLER, start_ns=START_NS + 5 * MS), Random(2)
+        StreamShape(
+            packets=packets, ssrc=CALLEE_SSRC, source=CALLEE, target=CALLER, start_ns=START_NS + 5 * MS
+        ),
+        Random(2),
     )
     return there + back
 
@@ -43,11 +46,22 @@ def at(seconds: float) -> int:
 
 
 def test_sender_reports_are_credited_to_the_sender() -> None:
-    compound = [build.sender_report(CALLER_SSRC, at(k), 70_000 + 8000 * k, 50 * k, 8000 * k) for k in (1, 2, 4)]
-    row = columns([build.rtcp(packet + build.source_description(CALLER_SSRC), at(k)) for packet, k in zip(compound, (1, 2, 4))])
+    compound = [
+        build.sender_report(CALLER_SSRC, at(k), 70_000 + 8000 * k, 50 * k, 8000 * k) for k in (1, 2, 4)
+    ]
+    row = columns(
+        [
+            build.rtcp(packet + build.source_description(CALLER_SSRC), at(k))
+            for packet, k in zip(compound, (1, 2, 4), strict=False)
+        ]
+    )
     assert list(row["sr_count"]) == [3, 0]
     assert list(row["rtcp_packets"]) == [3, 0]
-    assert (row["sr_packet_count"][0], row["sr_octet_count"][0], row["sr_rtp_timestamp"][0]) == (200, 32_000, 102_000)
+    assert (row["sr_packet_count"][0], row["sr_octet_count"][0], row["sr_rtp_timestamp"][0]) == (
+        200,
+        32_000,
+        102_000,
+    )
     assert row["sr_ntp"][0] == build.ntp(at(4))
     assert (row["rtcp_first_ns"][0], row["rtcp_last_ns"][0], row["sr_time_ns"][0]) == (at(1), at(4), at(4))
     assert row["rtcp_interval_s"][0] == pytest.approx(1.5)
@@ -60,7 +74,9 @@ def test_rtcp_on_the_rtp_port_is_known_as_multiplexed() -> None:
 
 
 def test_rtcp_on_ports_of_its_own_is_matched_by_hosts_and_ssrc() -> None:
-    report = Datagram(build.receiver_report(CALLEE_SSRC), at(1), "192.0.2.9:50001", "10.0.0.1:60001", rtcp=True)
+    report = Datagram(
+        build.receiver_report(CALLEE_SSRC), at(1), "192.0.2.9:50001", "10.0.0.1:60001", rtcp=True
+    )
     assert list(columns([report])["rr_count"]) == [0, 1]
 
 
@@ -68,7 +84,9 @@ def test_reports_are_credited_to_the_stream_they_are_about() -> None:
     fractions = [0, 20, 30, 5, 14, 14, 14, 0]
     reports = [
         answer(
-            build.receiver_report(CALLEE_SSRC, [build.report_block(CALLER_SSRC, fraction=f, lost=k - 3, jitter=80 * k)]),
+            build.receiver_report(
+                CALLEE_SSRC, [build.report_block(CALLER_SSRC, fraction=f, lost=k - 3, jitter=80 * k)]
+            ),
             at(0.5 + k),
         )
         for k, f in enumerate(fractions)
@@ -85,7 +103,9 @@ def test_reports_are_credited_to_the_stream_they_are_about() -> None:
 
 
 def test_a_negative_cumulative_loss_keeps_its_sign() -> None:
-    row = columns([answer(build.receiver_report(CALLEE_SSRC, [build.report_block(CALLER_SSRC, lost=-5)]), at(1))])
+    row = columns(
+        [answer(build.receiver_report(CALLEE_SSRC, [build.report_block(CALLER_SSRC, lost=-5)]), at(1))]
+    )
     assert row["report_lost"][0] == -5
 
 
@@ -116,8 +136,12 @@ def test_without_a_round_trip_no_conversational_quality_is_claimed() -> None:
 
 
 def test_voip_metrics_are_read() -> None:
-    block = build.voip_metrics(CALLER_SSRC, loss=26, discard=13, rtt_ms=120, end_system_ms=60, r=82, mos_lq=41, mos_cq=39)
-    row = columns([answer(build.receiver_report(CALLEE_SSRC) + build.extended_report(CALLEE_SSRC, block), at(1))])
+    block = build.voip_metrics(
+        CALLER_SSRC, loss=26, discard=13, rtt_ms=120, end_system_ms=60, r=82, mos_lq=41, mos_cq=39
+    )
+    row = columns(
+        [answer(build.receiver_report(CALLEE_SSRC) + build.extended_report(CALLEE_SSRC, block), at(1))]
+    )
     assert (row["xr_seen"][0], list(row["xr_count"])) == (1, [0, 1])
     assert (row["xr_r_factor"][0], row["xr_rtt_ms"][0], row["xr_end_system_ms"][0]) == (82, 120, 60)
     assert row["xr_mos_lq"][0] == pytest.approx(4.1)

@@ -1,4 +1,4 @@
-"""Streams from RTP packets: what each column says, case by case, and against the plain twin on random streams."""
+"""Streams from RTP packets: what each column says, case by case, and against the twin on random streams."""
 
 from __future__ import annotations
 
@@ -16,12 +16,20 @@ from tests.oracle.rtp_twin import Twin
 NONE = 2**32 - 1
 CODEC = {name: number for number, name in enumerate(native.CODECS)}
 SSRC_CHANGED, MULTIPLEXED, SOURCE_CHANGED, COLLISION, SECOND_SOURCE, SRTP_LIKELY, CLOCK_ESTIMATED = (
-    2, 4, 8, 16, 32, 64, 128,
+    2,
+    4,
+    8,
+    16,
+    32,
+    64,
+    128,
 )
 SEQUENCE_CONTINUED, TAP_COPY = 1 << 13, 1 << 15
 
 
-def columns(datagrams: list[Datagram], *, described: dict[int, tuple[str, int]] | None = None) -> dict[str, Any]:
+def columns(
+    datagrams: list[Datagram], *, described: dict[int, tuple[str, int]] | None = None
+) -> dict[str, Any]:
     """Columns of the streams in these datagrams; mappings are given when the first stream begins."""
     table = native.StreamTable()
     build.feed(table, datagrams[:1])
@@ -149,7 +157,10 @@ def test_streams_differ_by_tag_address_port_and_ssrc() -> None:
 def test_thousands_of_streams_keep_apart_while_the_table_grows() -> None:
     table = native.StreamTable()
     streams = [
-        build.stream(StreamShape(packets=3, ssrc=k * 2654435761 % 2**32, source=f"10.1.{k >> 8}.{k & 255}:4000"), Random(k))
+        build.stream(
+            StreamShape(packets=3, ssrc=k * 2654435761 % 2**32, source=f"10.1.{k >> 8}.{k & 255}:4000"),
+            Random(k),
+        )
         for k in range(1500)
     ]
     rows = build.feed(table, [one_stream[k] for k in range(3) for one_stream in streams])
@@ -171,7 +182,13 @@ def test_a_finished_stream_takes_no_more() -> None:
 
 def test_a_clean_stream_has_no_flaw() -> None:
     row = one(clean(packets=500))
-    assert (row["packets"], row["expected"], row["lost"], row["duplicates"], row["reordered"]) == (500, 500, 0, 0, 0)
+    assert (row["packets"], row["expected"], row["lost"], row["duplicates"], row["reordered"]) == (
+        500,
+        500,
+        0,
+        0,
+        0,
+    )
     assert (row["jitter_max_ms"], row["ptime_ms"], row["ptime_off_percent"]) == (0, 20, 0)
     assert (row["codec"], row["clock_rate_hz"], row["payload_type"]) == (CODEC["PCMU"], 8000, 0)
     assert row["duration_s"] == pytest.approx(499 * 0.02)
@@ -218,7 +235,10 @@ def test_a_copy_of_the_mirror_port_is_in_no_other_count() -> None:
 
 
 def test_a_restart_needs_two_in_sequence_and_loses_nothing() -> None:
-    first, second = clean(packets=200), clean(packets=200, sequence=30_000, timestamp=5, start_ns=START_NS + 4 * SECOND)
+    first, second = (
+        clean(packets=200),
+        clean(packets=200, sequence=30_000, timestamp=5, start_ns=START_NS + 4 * SECOND),
+    )
     row = one(first + second)
     assert (row["restarts"], row["jumps_forward"], row["strays"]) == (1, 1, 0)
     assert (row["expected"], row["lost"]) == (400, 0)
@@ -233,7 +253,10 @@ def test_a_single_far_off_packet_is_a_stray() -> None:
 
 
 def test_a_jump_back_is_counted_as_such() -> None:
-    first, second = clean(packets=300, sequence=5000), clean(packets=50, sequence=3000, start_ns=START_NS + 6 * SECOND)
+    first, second = (
+        clean(packets=300, sequence=5000),
+        clean(packets=50, sequence=3000, start_ns=START_NS + 6 * SECOND),
+    )
     row = one(first + second)
     assert (row["jumps_back"], row["jumps_forward"], row["restarts"]) == (1, 0, 1)
 
@@ -261,7 +284,8 @@ def test_events_and_comfort_noise_stay_out_of_the_steady_jitter() -> None:
     at = packets[-1].time_ns
     packets += build.digit(5, 1100, 70_000 + 100 * 160, at + 20 * MS)
     packets += build.stream(
-        StreamShape(packets=50, sequence=1108, timestamp=70_000 + 108 * 160, start_ns=at + 9 * 20 * MS), Random(2)
+        StreamShape(packets=50, sequence=1108, timestamp=70_000 + 108 * 160, start_ns=at + 9 * 20 * MS),
+        Random(2),
     )
     row = one(packets, described={101: ("telephone-event", 8000)})
     assert row["lost"] == 0
@@ -284,7 +308,8 @@ def test_a_gap_is_told_from_silence_suppression() -> None:
 def test_a_timestamp_jump_needs_no_marker_and_no_loss() -> None:
     packets = clean(packets=100)
     odd = [
-        Datagram(build.rtp(1100 + k, 9_000_000 + k * 160, bytes(160)), START_NS + (100 + k) * 20 * MS) for k in range(50)
+        Datagram(build.rtp(1100 + k, 9_000_000 + k * 160, bytes(160)), START_NS + (100 + k) * 20 * MS)
+        for k in range(50)
     ]
     row = one(packets + odd)
     assert (row["timestamp_jumps"], row["lost"]) == (1, 0)
@@ -312,7 +337,9 @@ def test_clock_drift_is_the_slope_of_the_lower_envelope(ppm: float) -> None:
 
 def test_the_packet_time_is_the_mode_of_the_timestamp_steps() -> None:
     packets = clean(packets=100, step_ms=30, payload_bytes=240)
-    packets += clean(packets=20, sequence=1100, timestamp=70_000 + 100 * 240, start_ns=START_NS + 3 * SECOND)[1:]
+    packets += clean(packets=20, sequence=1100, timestamp=70_000 + 100 * 240, start_ns=START_NS + 3 * SECOND)[
+        1:
+    ]
     row = one(packets)
     assert (row["ptime_ms"], row["timestamp_step"]) == (30, 240)
     assert row["ptime_off_percent"] == pytest.approx(100 * 18 / (99 + 18))
@@ -344,9 +371,7 @@ def test_the_clock_of_an_unknown_type_is_estimated(clock: int) -> None:
 
 def test_payload_types_are_counted_in_order_of_sight() -> None:
     packets = clean(packets=60)
-    packets[20:40] = [
-        Datagram(bytes([d.payload[0], 8]) + d.payload[2:], d.time_ns) for d in packets[20:40]
-    ]
+    packets[20:40] = [Datagram(bytes([d.payload[0], 8]) + d.payload[2:], d.time_ns) for d in packets[20:40]]
     row = one(packets)
     assert (row["payload_type_1"], row["payload_type_2"], row["payload_type_3"]) == (0, 8, 255)
     assert (row["payload_type_1_packets"], row["payload_type_2_packets"]) == (40, 20)
@@ -355,7 +380,10 @@ def test_payload_types_are_counted_in_order_of_sight() -> None:
 
 
 def test_more_payload_types_than_places_are_still_seen() -> None:
-    packets = [Datagram(build.rtp(k, k * 160, bytes(20), payload_type=96 + k % 12), START_NS + k * 20 * MS) for k in range(120)]
+    packets = [
+        Datagram(build.rtp(k, k * 160, bytes(20), payload_type=96 + k % 12), START_NS + k * 20 * MS)
+        for k in range(120)
+    ]
     row = one(packets)
     assert row["payload_type_count"] == 12
     assert row["payload_types_high"] == 0xFFF << 32
@@ -404,15 +432,20 @@ def test_only_the_first_thirty_two_digits_are_kept() -> None:
 )
 def test_each_flaw_of_an_event_is_counted_apart(options: dict[str, Any], flaw: str) -> None:
     row = one(keys("12", **options))
-    assert {name: row[name] for name in row if name.startswith("event_") and row[name] and name != "event_payload_type"} == {
-        flaw: 2, "event_flaws": 2, "event_packets": row["event_packets"]
-    }
+    assert {
+        name: row[name]
+        for name in row
+        if name.startswith("event_") and row[name] and name != "event_payload_type"
+    } == {flaw: 2, "event_flaws": 2, "event_packets": row["event_packets"]}
 
 
 def test_a_new_timestamp_inside_an_event_is_a_flaw_and_no_new_digit() -> None:
     packets = build.digit(7, 10, 1000, START_NS, ends=0)
     packets += [
-        Datagram(build.rtp(15 + k, 1160, build.event_payload(7, 800, end=True), payload_type=101), START_NS + (5 + k) * 20 * MS)
+        Datagram(
+            build.rtp(15 + k, 1160, build.event_payload(7, 800, end=True), payload_type=101),
+            START_NS + (5 + k) * 20 * MS,
+        )
         for k in range(3)
     ]
     row = one(packets)
@@ -422,9 +455,17 @@ def test_a_new_timestamp_inside_an_event_is_a_flaw_and_no_new_digit() -> None:
 def test_segments_of_a_long_event_are_one_event() -> None:
     def part(sequence: int, timestamp: int, duration: int, end: bool = False) -> Datagram:
         payload = build.event_payload(1, duration, end=end)
-        return Datagram(build.rtp(sequence, timestamp, payload, payload_type=101, marker=sequence == 1), START_NS + sequence * MS)
+        return Datagram(
+            build.rtp(sequence, timestamp, payload, payload_type=101, marker=sequence == 1),
+            START_NS + sequence * MS,
+        )
 
-    packets = [part(1, 0, 0xF000), part(2, 0, 0xFFFF), part(3, 0xFFFF, 160), *(part(k, 0xFFFF, 400, True) for k in (4, 5, 6))]
+    packets = [
+        part(1, 0, 0xF000),
+        part(2, 0, 0xFFFF),
+        part(3, 0xFFFF, 160),
+        *(part(k, 0xFFFF, 400, True) for k in (4, 5, 6)),
+    ]
     row = one(packets)
     assert (row["events"], digits(row), row["event_flaws"]) == (1, "1", 0)
 
@@ -434,7 +475,9 @@ def test_segments_of_a_long_event_are_one_event() -> None:
 
 @pytest.mark.parametrize(("payload_type", "fill"), [(0, 0xFF), (0, 0x7F), (8, 0xD5), (8, 0x55)])
 def test_digital_silence_is_seen(payload_type: int, fill: int) -> None:
-    packets = build.stream(StreamShape(packets=100, payload_type=payload_type), Random(1), content=lambda k: bytes([fill] * 160))
+    packets = build.stream(
+        StreamShape(packets=100, payload_type=payload_type), Random(1), content=lambda k: bytes([fill] * 160)
+    )
     row = one(packets)
     assert (row["inspected_packets"], row["silent_percent"], row["level_samples"]) == (100, 100, 0)
     assert row["level_mean_dbov"] == -127
@@ -447,10 +490,13 @@ def test_speech_is_not_silent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("payload_type", "loud", "amplitude"), [(0, b"\x80\x00", 32124), (8, b"\xaa\x2a", 32256), (0, b"\xbf\x3f", 1980)]
+    ("payload_type", "loud", "amplitude"),
+    [(0, b"\x80\x00", 32124), (8, b"\xaa\x2a", 32256), (0, b"\xbf\x3f", 1980)],
 )
 def test_levels_are_those_of_the_decoded_samples(payload_type: int, loud: bytes, amplitude: int) -> None:
-    packets = build.stream(StreamShape(packets=8, payload_type=payload_type), Random(1), content=lambda k: loud * 80)
+    packets = build.stream(
+        StreamShape(packets=8, payload_type=payload_type), Random(1), content=lambda k: loud * 80
+    )
     row = one(packets)
     assert row["level_mean_dbov"] == pytest.approx(20 * log10(amplitude / 32768), abs=0.01)
     assert row["level_peak_dbov"] == pytest.approx(20 * log10(amplitude / 32768), abs=0.01)
@@ -458,9 +504,17 @@ def test_levels_are_those_of_the_decoded_samples(payload_type: int, loud: bytes,
 
 
 def test_payload_sizes_are_counted() -> None:
-    packets = [Datagram(build.rtp(k, k * 160, bytes(20 + (k % 10 == 9) * 10)), START_NS + k * 20 * MS) for k in range(100)]
+    packets = [
+        Datagram(build.rtp(k, k * 160, bytes(20 + (k % 10 == 9) * 10)), START_NS + k * 20 * MS)
+        for k in range(100)
+    ]
     row = one(packets)
-    assert (row["payload_size_min"], row["payload_size_max"], row["payload_size_mode"], row["payload_sizes"]) == (20, 30, 20, 2)
+    assert (
+        row["payload_size_min"],
+        row["payload_size_max"],
+        row["payload_size_mode"],
+        row["payload_sizes"],
+    ) == (20, 30, 20, 2)
 
 
 @pytest.mark.parametrize("tag", [4, 10, 16])
@@ -492,7 +546,9 @@ def test_a_new_ssrc_on_the_same_addresses_is_a_change() -> None:
 
 
 def test_two_ssrcs_at_one_time_are_multiplexed() -> None:
-    packets = sorted(clean(packets=50) + clean(packets=50, ssrc=77, start_ns=START_NS + 5 * MS), key=lambda d: d.time_ns)
+    packets = sorted(
+        clean(packets=50) + clean(packets=50, ssrc=77, start_ns=START_NS + 5 * MS), key=lambda d: d.time_ns
+    )
     row = columns(packets)
     assert all(flags & MULTIPLEXED for flags in row["flags"])
     assert not any(flags & SSRC_CHANGED for flags in row["flags"])
@@ -503,7 +559,8 @@ def test_a_source_that_moves_is_followed() -> None:
     packets[100:] = [Datagram(d.payload, d.time_ns, source="10.0.0.1:20777") for d in packets[100:]]
     row = columns(packets)
     assert (row["previous_stream"][1], row["flags"][1] & (SOURCE_CHANGED | SEQUENCE_CONTINUED)) == (
-        0, SOURCE_CHANGED | SEQUENCE_CONTINUED,
+        0,
+        SOURCE_CHANGED | SEQUENCE_CONTINUED,
     )
 
 
@@ -575,13 +632,21 @@ def spoiled(seed: int) -> list[Datagram]:
     """A stream with everything a network does to it, drawn from a seed."""
     random = Random(seed)
     shape = StreamShape(
-        packets=random.randrange(2, 900), payload_type=random.choice([0, 8, 9, 18, 3]), sequence=random.randrange(65536),
-        timestamp=random.randrange(2**32), payload_bytes=random.choice([20, 33, 160]), step_ms=random.choice([10, 20, 30]),
+        packets=random.randrange(2, 900),
+        payload_type=random.choice([0, 8, 9, 18, 3]),
+        sequence=random.randrange(65536),
+        timestamp=random.randrange(2**32),
+        payload_bytes=random.choice([20, 33, 160]),
+        step_ms=random.choice([10, 20, 30]),
         drift_ppm=random.choice([0, 0, 100, -300]),
     )
     packets = build.stream(shape, random)
     loss = random.choice([0, 0, 0.01, 0.1, 0.4])
-    packets = build.lose(packets, [k for k in range(1, len(packets)) if random.random() < loss]) if loss else packets
+    packets = (
+        build.lose(packets, [k for k in range(1, len(packets)) if random.random() < loss])
+        if loss
+        else packets
+    )
     if random.random() < 0.3 and len(packets) > 300:
         start = random.randrange(100, len(packets) - 100)
         del packets[start : start + random.randrange(1, 90)]
@@ -589,22 +654,56 @@ def spoiled(seed: int) -> list[Datagram]:
     packets = build.jitter(packets, random, random.choice([0, 2, 15, 70]))
     if random.random() < 0.3:
         other = StreamShape(
-            packets=random.randrange(1, 300), payload_type=shape.payload_type, sequence=random.randrange(65536),
-            timestamp=random.randrange(2**32), start_ns=packets[-1].time_ns + 20 * MS, payload_bytes=shape.payload_bytes,
+            packets=random.randrange(1, 300),
+            payload_type=shape.payload_type,
+            sequence=random.randrange(65536),
+            timestamp=random.randrange(2**32),
+            start_ns=packets[-1].time_ns + 20 * MS,
+            payload_bytes=shape.payload_bytes,
         )
         packets += build.stream(other, random)
     return packets
 
 
-EXACT = (
-    "packets payload_bytes expected lost duplicates reordered strays restarts jumps_forward jumps_back loss_runs "
-    "loss_run_max loss_runs_long bursts markers comfort_noise_packets payload_size_min payload_size_max payload_sizes"
-).split()
-CLOSE = (
-    "loss_percent burst_density_percent burst_length_packets gap_density_percent gap_length_packets burst_ratio "
-    "jitter_ms jitter_max_ms jitter_mean_ms steady_jitter_ms steady_jitter_max_ms steady_jitter_mean_ms delta_max_ms "
-    "skew_min_ms skew_max_ms drift_ppm"
-).split()
+EXACT = [
+    "packets",
+    "payload_bytes",
+    "expected",
+    "lost",
+    "duplicates",
+    "reordered",
+    "strays",
+    "restarts",
+    "jumps_forward",
+    "jumps_back",
+    "loss_runs",
+    "loss_run_max",
+    "loss_runs_long",
+    "bursts",
+    "markers",
+    "comfort_noise_packets",
+    "payload_size_min",
+    "payload_size_max",
+    "payload_sizes",
+]
+CLOSE = [
+    "loss_percent",
+    "burst_density_percent",
+    "burst_length_packets",
+    "gap_density_percent",
+    "gap_length_packets",
+    "burst_ratio",
+    "jitter_ms",
+    "jitter_max_ms",
+    "jitter_mean_ms",
+    "steady_jitter_ms",
+    "steady_jitter_max_ms",
+    "steady_jitter_mean_ms",
+    "delta_max_ms",
+    "skew_min_ms",
+    "skew_max_ms",
+    "drift_ppm",
+]
 
 
 @pytest.mark.parametrize("seed", range(120))
@@ -624,7 +723,9 @@ def test_the_kernel_agrees_with_the_twin(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(60))
 def test_two_halves_merged_are_the_whole(seed: int) -> None:
     random = Random(seed)
-    packets = build.stream(StreamShape(packets=random.randrange(60, 700), sequence=random.randrange(65536)), random)
+    packets = build.stream(
+        StreamShape(packets=random.randrange(60, 700), sequence=random.randrange(65536)), random
+    )
     packets = build.lose(packets, [k for k in range(1, len(packets)) if random.random() < 0.05])
     packets = [d.at(d.time_ns + random.randrange(8 * MS)) for d in packets]
     cut = random.randrange(2, len(packets) - 2)
@@ -637,7 +738,14 @@ def test_two_halves_merged_are_the_whole(seed: int) -> None:
     for name in [*EXACT, "deltas", "timestamp_step", "duration_s", "last_time_ns", "payload_type_1_packets"]:
         if name not in ("bursts", "deltas"):
             assert merged[name][0] == whole[name], name
-    for name in ("jitter_ms", "jitter_mean_ms", "steady_jitter_mean_ms", "loss_percent", "skew_min_ms", "skew_max_ms"):
+    for name in (
+        "jitter_ms",
+        "jitter_mean_ms",
+        "steady_jitter_mean_ms",
+        "loss_percent",
+        "skew_min_ms",
+        "skew_max_ms",
+    ):
         assert float(merged[name][0]) == pytest.approx(float(whole[name]), rel=1e-4, abs=1e-3), name
 
 

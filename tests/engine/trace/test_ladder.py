@@ -296,7 +296,7 @@ def test_the_svg_of_hostile_messages_is_well_formed() -> None:
 
 
 def test_mermaid_text_escapes_what_mermaid_reads() -> None:
-    assert escaped("a;b#c:d%e<f>") == "a#59;b#35;c#58;d#37;e#60;f#62;"
+    assert escaped("a;b#c:d%e<f>") == "a#59;b#35;c:d#37;e#60;f#62;"
     assert escaped("end") == "(end)"
 
 

@@ -95,7 +95,7 @@ def test_wide_characters_count_twice_and_padding_knows_it() -> None:
 def test_times_and_sizes_are_written_for_people() -> None:
     assert clock(1_700_000_000_107_999_999) == "22:13:20.107"
     assert clock(1_700_000_000_107_000_000, date=True) == "2023-11-14T22:13:20.107Z"
-    assert clock(2**62 * 4, date=True).endswith(" ns")
+    assert clock(10**30, date=True).endswith(" ns")
     assert [size_of(n) for n in (0, 999, 4200, 3_000_000_000, 10**16)] == ["0 B", "999 B", "4.2 kB", "3.0 GB", "10000.0 TB"]
 
 

@@ -209,3 +209,9 @@ def test_a_log_line_between_headers_is_left_out(read):
     broken = OK.replace(b"Call-ID", b"2024-05-06 07:08:09 NOTICE other thread\r\nCall-ID")
     assert texts(read(broken)) == [OK]
     assert [kind for kind, _ in read.notes] == ["line-between-headers"]
+
+
+def test_a_mirrored_copy_says_where_it_came_from(read):
+    headers = b"X-Siptrace-Fromip: tls:192.0.2.1:5061\r\nX-Siptrace-Toip: tls:[2001:db8::1]:5061\r\n"
+    (frame,) = read(OK.replace(b"Call-ID", headers + b"Call-ID"))
+    assert (frame.source, frame.target, frame.transport) == ("192.0.2.1:5061", "[2001:db8::1]:5061", "TLS")
