@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 SEVERITIES = ("critical", "high", "medium", "low", "info")
 PROGRESS_AFTER_S, PROGRESS_EVERY_S, BAR = 0.5, 0.1, 24
 ENDPOINT_HELP = "labels for the hosts in order of appearance, by comma"
-# controls that JSON lets pass, and that a terminal obeys: DEL, C1, bidirectional marks
-JSON_UNSAFE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 class Usage(Exception):
@@ -76,9 +74,11 @@ class Output:
         """One JSON value and a line end; nothing in it can steer a terminal."""
         import msgspec
 
+        from engine.trace.report_text import harmless_json
+
         encoded = msgspec.json.encode(value)
-        told = (msgspec.json.format(encoded, indent=2) if pretty else encoded).decode()
-        self.line(JSON_UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", told))
+        told = msgspec.json.format(encoded, indent=2) if pretty else encoded
+        self.line(harmless_json(told).decode())
 
     @property
     def terminal(self) -> bool:

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
+from engine.trace.report_text import printable
+
 log = logging.getLogger("trunkline.api")
 
 CODES = {
@@ -76,7 +78,7 @@ class Busy(ApiError):
 
 def answer(status: int, text: str, code: str, headers: dict[str, str] | None = None) -> Response[dict[str, str]]:
     """The JSON body of an error."""
-    return Response({"error": text, "code": code}, status_code=status, headers=headers, media_type="application/json")
+    return Response({"error": printable(text), "code": code}, status_code=status, headers=headers, media_type="application/json")
 
 
 def on_api_error(request: Request[Any, Any, Any], error: ApiError) -> Response[dict[str, str]]:

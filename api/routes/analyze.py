@@ -22,6 +22,7 @@ from litestar.datastructures import UploadFile
 
 from api.errors import Busy, InvalidParameter, MissingParameter, TooLarge, UnreadableTrace
 from engine.errors import CapacityError, TraceError
+from engine.trace.report_text import harmless_json
 
 if TYPE_CHECKING:
     from api.quota import Quota
@@ -222,7 +223,8 @@ async def _answer(
         raise Busy("The analysis did not fit into memory; send a smaller trace or retry later") from error
     for problem in report.summary.problems:
         problem.file = _renamed(problem.file, source, shown)
-    return Response(msgspec.json.encode(body_of(report, quota, began)), media_type="application/json")
+    body = harmless_json(msgspec.json.encode(body_of(report, quota, began)))
+    return Response(body, media_type="application/json")
 
 
 def _explain(source: bytes | str, context: Context) -> Report:

@@ -97,6 +97,10 @@ def archive(name: str, corpus: Corpus, unit: str, count: int, repeats: int) -> I
         yield Row(f"{name}", unit, inside, peer.NAME, rate, "warm file read", bound, check, good)
         yield Row(f"{name}-command", unit, whole, peer.NAME, rate, "warm file read", bound, check, good)
         yield Row(
+            f"{name}-cpu", "s", command.cpu_s, peer.NAME, outcome.process.cpu_s,
+            check="processor time of the whole process", higher_is_better=False,
+        )  # fmt: skip
+        yield Row(
             f"{name}-memory", "MiB", told["peak_mib"], peer.NAME, outcome.process.peak_mib,
             check=f"peak of the process; file {corpus.facts['bytes'] / 2**20:.0f} MiB", higher_is_better=False,
         )  # fmt: skip

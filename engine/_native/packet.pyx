@@ -1,5 +1,7 @@
+# cython: auto_pickle=False
 """Test-facing door to the packet path: capture records, decapsulation, reassembly, HEP and WebSocket."""
 
+cimport cython
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.unicode cimport PyUnicode_FromString
 from libc.stddef cimport ptrdiff_t, size_t
@@ -136,16 +138,15 @@ cdef dict described(const packet *p):
     }
 
 
+@cython.final
 cdef class Capture:
     """One capture file in memory: iterate for its records, read `problems` afterwards."""
     cdef capture state
     cdef problems found
-    cdef const uint8_t[::1] source
     cdef bytes keep
 
-    def __init__(self, bytes source):
+    def __cinit__(self, bytes source):
         self.keep = source
-        self.source = source
         memset(&self.found, 0, sizeof(problems))
         if capture_open(&self.state, self.start(), len(source)) < 0:
             raise ValueError("no capture format that is read")
@@ -260,6 +261,7 @@ def decode_ip(bytes datagram):
     return status, described(&p), problems_found(&found)
 
 
+@cython.final
 cdef class Fragments:
     """IP reassembly over frames; frames that are no fragments come back as they are."""
     cdef fragments *state
@@ -317,6 +319,7 @@ cdef void count_events(void *context, tcp_event event, const packet *p, uint8_t 
     (<uint64_t *>context)[<int>event] += 1
 
 
+@cython.final
 cdef class Tcp:
     """TCP streams over frames; `push` and `finish` return events as (name, packet, transport)."""
     cdef tcp *state

@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape
 from engine.trace.ladder import Ladder, Media, Message, Step
 from engine.trace.report_text import clock, columns_of, printable
 
-ROW, TOP, LEFT, RIGHT = 38, 84, 190, 24
+ROW, TOP, LEFT, RIGHT = 38, 84, 215, 24
 GAP_MIN, GAP_MAX = 210, 420
 CHARACTER = 6.7  # advance of the 11 px monospaced font, a little wide
 TEXT_MAX = 4000

@@ -31,6 +31,8 @@ UNSAFE = re.compile(
     "\U000e0000-\U000e007f]"
 )
 
+JSON_UNSAFE = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]")
+
 
 def _escaped(match: re.Match[str]) -> str:
     number = ord(match[0])
@@ -41,6 +43,14 @@ def _escaped(match: re.Match[str]) -> str:
 def printable(text: str) -> str:
     """The text with every character that a terminal or a browser would act on written as an escape."""
     return UNSAFE.sub(_escaped, text)
+
+
+def harmless_json(encoded: bytes) -> bytes:
+    """A JSON document with the controls escaped that JSON lets pass and a terminal obeys: DEL, C1, bidirectional marks."""
+    if encoded.isascii() and b"\x7f" not in encoded:
+        return encoded
+    told = JSON_UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", encoded.decode("utf-8"))
+    return told.encode("utf-8")
 
 
 def columns_of(text: str) -> int:
@@ -385,5 +395,5 @@ def table_text(rows: Iterable[dict[str, Any]], columns: Sequence[Column], *, col
 
 __all__ = [
     "CALL_COLUMNS", "STREAM_COLUMNS", "Paint", "call_row", "calls_chosen", "clipped", "clock", "columns_of",
-    "evidence_line", "has_number", "padded", "printable", "report_text", "size_of", "stream_row", "table_text",
+    "evidence_line", "harmless_json", "has_number", "padded", "printable", "report_text", "size_of", "stream_row", "table_text",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The command, run as people run it: a process with arguments, pipes, exit codes and files."""
+"""The command: its outputs, exit codes and refusals; as a process of its own where pipes and terminals matter."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import pytest
@@ -28,13 +28,27 @@ INVITE = (
 )
 
 
-def run(
-    *arguments: str | Path, given: bytes = b"", environment: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [sys.executable, "-m", "api", *map(str, arguments)], input=given, capture_output=True, cwd=ROOT, timeout=60,
-        env={**os.environ, **(environment or {})}, check=False,
-    )  # fmt: skip
+class Done(NamedTuple):
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+
+def run(*arguments: str | Path, given: bytes = b"") -> Done:
+    """The command in this process, with streams of its own."""
+    streams = [io.TextIOWrapper(io.BytesIO(piece), encoding="utf-8") for piece in (given, b"", b"")]
+    kept = sys.stdin, sys.stdout, sys.stderr
+    sys.stdin, sys.stdout, sys.stderr = streams
+    try:
+        code: Any = main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        code = end.code
+    finally:
+        sys.stdin, sys.stdout, sys.stderr = kept
+    for stream in streams[1:]:
+        stream.flush()
+    out, err = (cast("io.BytesIO", stream.buffer).getvalue() for stream in streams[1:])
+    return Done(code, out, err)
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +159,14 @@ def test_an_output_that_cannot_be_written_is_told(trace: Path) -> None:
     done = run("calls", trace, "--output", "/nowhere/there.csv")
     assert done.returncode == 2
     assert b"/nowhere/there.csv: No such file or directory" in done.stderr
+
+
+def test_the_command_is_a_program_with_an_exit_code() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "api", "analyze", "/nowhere/there.pcap"], capture_output=True, cwd=ROOT, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == b"trunkline: /nowhere/there.pcap: No such file or directory\n"
 
 
 def test_a_reader_that_leaves_early_is_no_error(trace: Path) -> None:

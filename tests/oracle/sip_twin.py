@@ -334,7 +334,7 @@ def compare(data: bytes, stream: bool = False) -> None:
     if twin is None or kernel is None:
         assert twin is kernel, (data, twin, kernel)
         return
-    assert facts_of_kernel(kernel) == facts_of_twin(twin), data
+    assert facts_of_kernel(kernel) == facts_of_twin(twin), data[:2000]
 
 
 def facts_of_kernel(m: sip.Message) -> dict[str, object]:

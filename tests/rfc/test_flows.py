@@ -7,9 +7,12 @@ import re
 import pytest
 
 from engine._native import sip
+from engine.trace import analyze
 from tests.rfc import build_flows
 
 FLOWS = build_flows.flows()
+# What the RFCs' examples do by choice, and what is rightly told of them: clear signalling and media, MD5.
+CHOICES = {"signaling-cleartext", "srtp-not-used", "auth-digest-md5"}
 
 
 def messages(name: str) -> list[sip.Message]:
@@ -60,3 +63,11 @@ def test_digest_credentials_are_right(name: str) -> None:
                 message.method.decode(), told["uri"], told["username"], told["realm"], told["nonce"]
             )
             assert again == value.decode()
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_a_good_flow_gives_nothing_worse_than_information(name: str) -> None:
+    report = analyze((build_flows.FLOWS / f"{name}.txt").read_bytes())
+    assert report.summary.messages == len(FLOWS[name].said)
+    assert report.summary.problems == []
+    assert {finding.rule for finding in report.findings if finding.severity != "info"} <= CHOICES

@@ -165,8 +165,8 @@ static uint64_t pcap_search(const struct capture *c, const uint8_t *source, size
     return count;
 }
 
-/* The record that covers `from` ends at a boundary. Looking for the outermost one first keeps a capture that is
-   the payload of a packet from passing for the file itself. */
+/* The record that covers `from` ends at a boundary. Looking for the outermost one first keeps a capture that
+   is the payload of a packet from passing for the file itself. */
 static uint64_t pcap_boundary(const struct capture *c, const uint8_t *source, size_t count, uint64_t from) {
     if (from <= PCAP_HEADER) return PCAP_HEADER;
     const uint32_t first_s = pcap_first_second(c, source, count);
@@ -174,7 +174,8 @@ static uint64_t pcap_boundary(const struct capture *c, const uint8_t *source, si
     uint64_t at = from - PCAP_HEADER > reach ? from - reach : PCAP_HEADER;
     for (; at < from; at++) {
         const uint64_t end = pcap_plausible(c, source, count, at, first_s);
-        if (TL_UNLIKELY(end >= from) && (end == count || pcap_chain(c, source, count, end, first_s))) return end;
+        if (TL_LIKELY(end < from)) continue;
+        if (end == count || pcap_chain(c, source, count, end, first_s)) return end;
     }
     return pcap_search(c, source, count, from, count);
 }
@@ -243,7 +244,8 @@ static int pcap_next(struct capture *c, const uint8_t *source, size_t count, str
         const int empty = h.captured == 0 || h.captured > h.original;
         if (TL_UNLIKELY(empty) && pcap_joined(c, source, count)) continue;
         if (TL_LIKELY(h.captured <= pcap_limit(c) && size <= left)) {
-            if (TL_UNLIKELY(pcap_odd(c, &h)) && c->number && pcap_swallows(c, source, count, size, problems)) continue;
+            const int odd = pcap_odd(c, &h) && c->number;
+            if (TL_UNLIKELY(odd) && pcap_swallows(c, source, count, size, problems)) continue;
             c->position = at + size;
             /* Records are much alike in size: a guess at where later headers lie, two cache lines of them. */
             const uint64_t ahead = at + (uint64_t)size * PREFETCH_RECORDS;

@@ -154,8 +154,8 @@ static int64_t tick_time(const struct capture_interface *interface, uint64_t tic
         if (rate == 1000000 && ticks < INT64_MAX / 1000) return (int64_t)(ticks * 1000);
         if (rate == NANOSECONDS && ticks <= INT64_MAX) return (int64_t)ticks;
     }
-    const __int128 exact = (__int128)(ticks / rate) * NANOSECONDS + (__int128)(ticks % rate) * NANOSECONDS / rate +
-                           (__int128)interface->offset_s * NANOSECONDS;
+    const __int128 fraction = (__int128)(ticks % rate) * NANOSECONDS / rate;
+    const __int128 exact = ((__int128)(ticks / rate) + interface->offset_s) * NANOSECONDS + fraction;
     if (exact > INT64_MAX) return INT64_MAX;
     return exact < INT64_MIN ? INT64_MIN : (int64_t)exact;
 }

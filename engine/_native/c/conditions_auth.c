@@ -186,7 +186,7 @@ static void challenges(struct trace *t, const struct call_view *c) {
         if (!(x->flags[at] & TRANSACTION_CHALLENGED) || x->first[at] == NONE) {
             if (credentials && status == 403 && x->method[at] != SIP_METHOD_BYE)
                 sight_once(t, C_AUTH_WRONG_CREDENTIALS, c->call, x->final[at], x->first[at], status, 0);
-            if (credentials && (status == 404 || status == 403) && x->retry_of[at] == NONE && !(x->flags[at] & TRANSACTION_IN_DIALOG))
+            if (credentials && (status == 404 || (status == 403 && x->retry_of[at] == NONE)) && !(x->flags[at] & TRANSACTION_IN_DIALOG))
                 sight_once(t, C_AUTH_USERNAME_UNKNOWN, c->call, x->final[at], x->first[at], status, 0);
             continue;
         }

@@ -204,7 +204,7 @@ static void remote_target(struct trace *t, const struct call_view *c) {
         if (method != SIP_METHOD_ACK && method != SIP_METHOD_BYE && method != SIP_METHOD_INVITE && method != SIP_METHOD_UPDATE) continue;
         if (m->time_ns[row] < m->time_ns[answer] || m->branch_hash[row] == m->branch_hash[invite]) continue;
         if (m->to_tag_hash[row] != m->to_tag_hash[answer] || m->from_tag_hash[row] != m->from_tag_hash[invite]) continue;
-        if (m->request_uri_hash[row] == m->contact_hash[answer]) return;
+        if (m->request_uri_hash[row] == m->contact_hash[answer]) continue;
         struct parsed_row reply, request;
         if (!parse_row(t, answer, &reply) || !parse_row(t, row, &request) || !sip_has(&reply.message, SIP_HEADER_CONTACT)) return;
         const struct sip_header *h = &reply.headers[reply.message.first[SIP_HEADER_CONTACT]];
@@ -333,8 +333,8 @@ void routing_call(struct trace *t, const struct call_view *c) {
         unrecorded_proxy(t, c);
         wrong_node(t, c);
         fan_out(t, c);
-        redirected_again(t, c);
     }
+    if (k->outcome[c->call] == OUTCOME_REDIRECTED || c->transaction_count > 1) redirected_again(t, c);
     if (k->answer_row[c->call] == NONE) return;
     if (t->messages.record_route_count[k->answer_row[c->call]]) route_set(t, c);
     remote_target(t, c);
@@ -350,8 +350,8 @@ static void wrong_ports(struct trace *t) {
         const uint32_t target = e->target[row];
         if (target == NONE || t->endpoints.port[target] != 5060) continue;
         const uint32_t host = host_of(t, target);
-        uint32_t looked = 0;
-        for (uint32_t other = host; other < t->endpoints.head.count && looked < 4096; other++, looked++)
+        const uint32_t endpoints = t->endpoints.head.count < 4096 ? t->endpoints.head.count : 4096;
+        for (uint32_t other = 0; other < endpoints; other++)
             if (t->endpoints.host[other] == host && other != target && t->endpoints.messages_sent[other] && t->endpoints.port[other]) {
                 sight(t, C_SRV_WRONG_PORT, NONE, row, other, t->endpoints.port[other], 0);
                 break;

@@ -2,23 +2,22 @@
 #include "conditions_signaling.h"
 
 /* RFC 4028 §6, §7.3: the next INVITE asks for at least Min-SE. */
-static int check_interval(struct trace *t, const struct call_view *c, uint32_t at) {
+static void check_interval(struct trace *t, const struct call_view *c, uint32_t at) {
     const struct transactions_table *x = &t->transactions;
     const struct messages_table *m = &t->messages;
     const uint32_t end = c->first_transaction + c->transaction_count, final = x->final[at];
     const int32_t least = m->min_se_s[final];
+    const int32_t before = x->first[at] == NONE ? -1 : m->session_expires_s[x->first[at]];
     int later_success = 0;
     for (uint32_t k = at + 1; k < end && k < at + 64; k++) {
         if (x->method[k] != x->method[at] || x->first[k] == NONE) continue;
         later_success |= is_final_ok(x->status[k]);
         const int32_t asked = m->session_expires_s[x->first[k]];
-        if (asked >= 0 ? asked >= least && asked > m->session_expires_s[x->first[at]] :
-            is_final_ok(x->status[k]))
-            return 0;
+        if (asked >= 0 ? asked >= least && asked > before : is_final_ok(x->status[k]))
+            return;
     }
     if (t->no_time || call_absence_holds(t, c->call, m->time_ns[final], 2000))
         sight_once(t, C_SESSION_TIMER_422, c->call, final, x->first[at], later_success, least);
-    return 1;
 }
 
 /* Set aside by both ends at once: the loser of a glare tries again within 4 s (RFC 3261 §14.1). */

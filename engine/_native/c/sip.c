@@ -270,7 +270,7 @@ ptrdiff_t sip_scan(const uint8_t *source, size_t count, int framing, struct sip_
     w->headers = headers;
     w->position = w->line_start = start;
     w->bare_line_feed = UINT32_MAX;
-    w->after_return = w->after_feed = w->started = 0;
+    w->after_return = w->after_feed = w->started = w->quoted = 0;
     w->refused = 0;
     w->ended = w->folded = w->lengths_noted = w->length_seen = 0;
     w->odd = 0;

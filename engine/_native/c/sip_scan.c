@@ -252,6 +252,11 @@ static uint32_t quote_next(const struct sip_walk *w, uint32_t from) {
     return UINT32_MAX;
 }
 
+/* Where the next line with a '"' is. Of a line that began in an earlier round only its start is known. */
+static uint32_t quote_first(const struct sip_walk *w) {
+    return w->line_start < w->lines.base && w->quoted ? w->line_start : quote_next(w, w->line_start);
+}
+
 /* Checks a value in whose line a '"' stands. Returns where the next one stands behind `end`. */
 static uint32_t quotes_check(struct sip_walk *w, uint8_t id, uint32_t from, uint32_t to, uint32_t end) {
     const struct sip_lines *lines = &w->lines;

@@ -111,6 +111,7 @@ struct sip_walk {
     uint32_t bare_line_feed; /* first LF without CR, or UINT32_MAX */
     uint32_t refused;       /* rows that found no room */
     uint8_t after_return, after_feed; /* the byte before `position` is CR, is LF */
+    uint8_t quoted;         /* a '"' was seen in any round */
     uint8_t started;        /* the start line is through */
     uint8_t ended;          /* the empty line (or the body) was found */
     uint8_t folded;         /* the open header has gone over a fold */

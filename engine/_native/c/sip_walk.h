@@ -72,6 +72,7 @@ TARGET static void ISA(lines_find)(struct sip_walk *w) {
     w->after_feed = (uint8_t)p.after_feed;
     w->odd |= p.odd;
     w->lines.quoted = p.quoted != 0;
+    w->quoted |= w->lines.quoted;
     w->lines.count = p.ends;
 }
 
@@ -92,7 +93,7 @@ TARGET static int ISA(lines_take)(struct sip_walk *w, uint32_t first, uint32_t l
     const uint32_t base = w->lines.base, anchor = w->count - 32;
     const int crlf = w->bare_line_feed == UINT32_MAX;
     uint32_t start = w->line_start, kept = m->header_count;
-    uint32_t quote = w->lines.quoted ? quote_next(w, start) : UINT32_MAX;
+    uint32_t quote = w->lines.quoted || start < base ? quote_first(w) : UINT32_MAX;
     for (uint32_t i = first; i < last; i++) {
         uint32_t end = base + w->lines.ends[i];
         uint8_t tail[72];

@@ -51,8 +51,8 @@ static int is_start_line(const uint8_t *line, size_t length) {
     return is_request(line, length, "sip/");
 }
 
-/* Where in a line a start line begins, SIZE_MAX when it holds none: a body that does not end in a line end has the
-   next message's start line right behind it. */
+/* Where in a line a start line begins, SIZE_MAX when it holds none: a body that does not end in a line end
+   has the next message's start line right behind it. */
 static size_t start_in_line(const uint8_t *line, size_t length) {
     if (is_start_line(line, length)) return 0;
     size_t at = length;

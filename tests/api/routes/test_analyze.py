@@ -171,6 +171,15 @@ def test_a_trace_needs_no_context_and_labels_name_endpoints(client: httpx.Client
     assert "Carrier" in labelled.text
 
 
+def test_no_answer_holds_a_control_character(client: httpx.Client) -> None:
+    evil = PRIVATE_SDP.replace("private-1", "private-\x1b]0;x\x07\x9b2J\u202e")
+    answers = [client.post("/v1/analyze", json={"trace": evil}), client.get("/nothing%C2%9B%1B/here")]
+    assert [answer.status_code for answer in answers] == [200, 404]
+    for answer in answers:
+        assert not set(answer.content.decode()) & {"\x1b", "\x07", "\x9b", "\u202e"}
+    assert any("\x9b2J" in finding["call_id"] for finding in answers[0].json()["findings"])
+
+
 def test_calls_of_today_are_counted(client: httpx.Client) -> None:
     first = client.post("/v1/analyze", json={"trace": PRIVATE_SDP}).json()["meta"]["calls_today"]
     second = client.post("/v1/analyze", json={"trace": PRIVATE_SDP})

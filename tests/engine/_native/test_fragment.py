@@ -81,7 +81,8 @@ def test_the_first_copy_of_overlapping_bytes_is_kept(at: int) -> None:
     attack = fragment(at, b"\xee" * 512, more=True)
     pieces = frames()
     reassembly = Fragments()
-    assert [p["payload"] for p in pushed(reassembly, [pieces[0], attack, *pieces[1:]])][0][:496] == BODY[:496]
+    (packet,) = pushed(reassembly, [pieces[0], attack, *pieces[1:]])
+    assert packet["payload"][:496] == BODY[:496]
     assert list(reassembly.problems) == ["FRAGMENT_OVERLAP"]
 
 

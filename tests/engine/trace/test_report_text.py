@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from engine.trace.report_text import (
     clock,
     columns_of,
     evidence_line,
+    harmless_json,
     has_number,
     padded,
     printable,
@@ -79,6 +81,13 @@ def test_printable_leaves_plain_text_alone(text: str) -> None:
 
 def test_printable_writes_escapes() -> None:
     assert printable("a\r\n\t\x1b[31m\x7f\x9b\u202e") == "a\\r\\n\\t\\x1b[31m\\x7f\\x9b\\u202e"
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
+def test_harmless_json_is_the_same_document_without_controls(text: str) -> None:
+    made = harmless_json(msgspec.json.encode(text))
+    assert msgspec.json.decode(made) == text
+    assert not UNSAFE.search(re.sub("[\U000e0000-\U000e007f]", "", made.decode()))
 
 
 @given(st.text(), st.integers(1, 40))
