@@ -21,6 +21,7 @@ from engine.trace.tables import Tables
 
 WEIGHT = {"critical": 16.0, "high": 8.0, "medium": 4.0, "low": 2.0, "info": 1.0}
 EVIDENCE_MAX = 5
+EVIDENCE_IN_FULL = 2
 CALLS_NAMED_MAX = 20
 FINDINGS_A_RULE_MAX = 25
 ESCALATE_SHARE = 0.05
@@ -165,10 +166,10 @@ def _ends(rule: Rule, tables: Tables, hits: Hits) -> tuple[Rows, Rows]:
     return np.where(source == NONE, caller, source), np.where(target == NONE, callee, target)
 
 
-def _groups(rule: Rule, tables: Tables, hits: Hits) -> list[npt.NDArray[np.intp]]:
-    """Index arrays into `hits`, one a finding, the largest first."""
+def _groups(rule: Rule, tables: Tables, hits: Hits) -> tuple[list[npt.NDArray[np.intp]], int]:
+    """Index arrays into `hits`, one a finding, the largest first and at most FINDINGS_A_RULE_MAX; and how many there are."""
     if rule.group == "trace" or len(hits) == 1:
-        return [np.arange(len(hits))]
+        return [np.arange(len(hits))], 1
     if rule.group == "call":
         keys = hits.call.astype(np.uint64)
     else:
@@ -177,10 +178,13 @@ def _groups(rule: Rule, tables: Tables, hits: Hits) -> list[npt.NDArray[np.intp]
         keys = source if rule.group == "source" else source << np.uint64(32) | target
         if rule.group == "peers":  # A to B and B to A are one pair
             keys = np.minimum(keys, target << np.uint64(32) | source)
-    _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    order = np.argsort(inverse, kind="stable")
-    pieces = np.split(order, np.cumsum(counts)[:-1])
-    return sorted(pieces, key=len, reverse=True)
+    order = np.argsort(keys, kind="stable")
+    starts = np.flatnonzero(np.diff(keys[order], prepend=keys[order[0]] + np.uint64(1)))
+    sizes = np.diff(starts, append=len(order))
+    largest = np.argsort(-sizes, kind="stable")
+    # only the groups that are shown are cut out; of the rest their number counts
+    shown = [order[starts[at] : starts[at] + sizes[at]] for at in largest[:FINDINGS_A_RULE_MAX].tolist()]
+    return shown, len(starts)
 
 
 def _hit(hits: Hits, at: int) -> Hit:
@@ -191,9 +195,8 @@ def _hit(hits: Hits, at: int) -> Hit:
 
 
 def _findings_of(rule: Rule, tables: Tables, hits: Hits) -> tuple[list[Finding], int]:
-    groups = _groups(rule, tables, hits)
-    made = [_finding(rule, tables, hits, group) for group in groups[:FINDINGS_A_RULE_MAX]]
-    return made, max(0, len(groups) - FINDINGS_A_RULE_MAX)
+    groups, count = _groups(rule, tables, hits)
+    return [_finding(rule, tables, hits, group) for group in groups], count - len(groups)
 
 
 def _finding(rule: Rule, tables: Tables, hits: Hits, group: npt.NDArray[np.intp]) -> Finding:
@@ -235,7 +238,9 @@ def _evidence(
         if len(items) >= EVIDENCE_MAX:
             break
         hit = _hit(hits, at)
-        items += (rule.explain(tables, hit).evidence or _cite(rule, tables, hit))[:1]
+        # the first says it in full; a second one shows the variety; the rest are places to look
+        told_more = len(items) < EVIDENCE_IN_FULL
+        items += ((rule.explain(tables, hit).evidence if told_more else []) or _cite(rule, tables, hit))[:1]
     return items[:EVIDENCE_MAX]
 
 

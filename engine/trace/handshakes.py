@@ -12,8 +12,6 @@ from datetime import UTC, datetime
 
 import msgspec
 import numpy as np
-from cryptography import x509
-from cryptography.x509.oid import NameOID
 
 from engine.trace.tables import Tables
 
@@ -63,7 +61,7 @@ class Handshake(msgspec.Struct):
     server_hello_seen: bool = False
     certificates: list[Certificate] = []
     certificate_requested: bool = False
-    client_certificate_empty: bool = False
+    client_certificate: bool = False
     alerts: list[tuple[int, int]] = []
     application_seen: bool = False
     complete: bool = False
@@ -200,7 +198,7 @@ def _extensions(body: bytes, at: int) -> list[tuple[int, bytes]]:
 def _certificates(shake: Handshake, body: bytes, source: int) -> None:
     total = int.from_bytes(body[0:3], "big")
     if source == shake.client:
-        shake.client_certificate_empty = total == 0
+        shake.client_certificate = total > 0
         return
     length = int.from_bytes(body[3:6], "big")
     certificate = _certificate(body[6 : 6 + length])
@@ -209,6 +207,10 @@ def _certificates(shake: Handshake, body: bytes, source: int) -> None:
 
 
 def _certificate(der: bytes) -> Certificate | None:
+    # only a trace that holds certificates pays for loading the library
+    from cryptography import x509
+    from cryptography.x509.oid import NameOID
+
     try:
         parsed = x509.load_der_x509_certificate(der)
         try:

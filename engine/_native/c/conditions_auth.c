@@ -437,9 +437,10 @@ void auth_trace(struct trace *t) {
     while (size < registers * 2) size *= 2;
     struct account *all = t->lender->lend((size_t)size * sizeof *all);
     if (!all || t->no_time) { if (all) t->lender->take_back(all); return; }
-    for (uint32_t at = 0; at < x->head.count; at++) {
-        if (x->method[at] != SIP_METHOD_REGISTER || x->first[at] == NONE || x->final[at] == NONE) continue;
-        const uint32_t request = x->first[at], user = t->messages.to_user_hash[request];
+    for (uint32_t row = 0; row < t->messages.head.count; row++) { /* in order of time: transactions lie by call */
+        const uint32_t at = t->messages.transaction[row];
+        if (at == NONE || x->first[at] != row || x->method[at] != SIP_METHOD_REGISTER || x->final[at] == NONE) continue;
+        const uint32_t request = row, user = t->messages.to_user_hash[request];
         const uint64_t key = ((uint64_t)user << 32 | t->messages.contact_hash[request]) * 0x9E3779B97F4A7C15ull | 1;
         if (user) follow_registration(t, account_of(all, size - 1, key), at);
     }

@@ -264,8 +264,8 @@ static void initial_invite(struct trace *t, const struct message_view *v) {
     if (sip_has(p, SIP_HEADER_IDENTITY) || v->contact.parsed.user.length) sight_once(t, C_RETENTION_PII, v->call, v->row, NONE, 0, 0);
     for (uint32_t i = 0; i < v->part_count; i++)
         if (v->parts[i].kind == CONTENT_RS_METADATA) t->calls.flags[v->call] |= CALL_SIPREC;
-    /* forwarded calls say so; a foreign caller with the right to none of these headers is what carriers refuse */
-    const int forwarded = sip_has(p, SIP_HEADER_REFERRED_BY) || contains(v->text + p->request_uri.offset, p->request_uri.length, ";cause=");
+    /* a cause in the Request-URI says that the call was forwarded (RFC 4458) */
+    const int forwarded = contains(v->text + p->request_uri.offset, p->request_uri.length, ";cause=");
     if (forwarded && !sip_has(p, SIP_HEADER_DIVERSION) && !sip_has(p, SIP_HEADER_HISTORY_INFO)) ROW_ONLY(C_DIVERSION_MISSING);
 }
 

@@ -85,30 +85,39 @@ static void alg_marks(struct trace *t, const struct message_view *v) {
     if (mark < 3) sight_once(t, C_SIP_ALG_SPLIT_REWRITE, v->call, v->row, NONE, mark + 1, 0);
 }
 
+/* Whether the message's ends lie in the Internet. Where the input gives no addresses, what the message names speaks for them. */
+static int crosses_internet(const struct message_view *v) {
+    if (v->source.family || v->target.family) return is_public(v->source.kind) || is_public(v->target.kind);
+    const uint8_t via = v->via.received_from.family ? v->via.received_from.kind : v->via.sent_by.kind;
+    const uint8_t uri = v->message->is_response ? ADDRESS_NONE : v->request_uri.address.kind;
+    return is_public(via) || via == ADDRESS_NAME || is_public(uri) || uri == ADDRESS_NAME;
+}
+
 static void media_addresses(struct trace *t, const struct message_view *v) {
+    const int internet = crosses_internet(v);
     for (uint32_t i = 0; i < v->session->media_count; i++) {
         const struct sdp_media *s = &v->media[i];
         const uint8_t kind = s->connection.kind;
         const uint32_t line = t->messages.media_line[v->row] + i;
         if (!s->connection.port) continue;
         const int relayed = s->traits & SDP_ICE && s->candidates & (SDP_SRFLX | SDP_RELAY | SDP_HOST_PUBLIC);
-        if ((kind == ADDRESS_PRIVATE || kind == ADDRESS_CGNAT) && !relayed && (is_public(v->source.kind) || is_public(v->target.kind)))
+        if ((kind == ADDRESS_PRIVATE || kind == ADDRESS_CGNAT) && !relayed && internet)
             sight_once(t, C_NAT_SDP_PRIVATE, v->call, line, v->row, v->source.kind, s->connection.port);
         if (kind == ADDRESS_CGNAT) sight_once(t, C_CGNAT_ADDRESS, v->call, v->row, line, 2, 0);
         if (kind == ADDRESS_LINK_LOCAL) sight_once(t, C_LINK_LOCAL_ADDRESS, v->call, v->row, line, 2, 0);
-        if (kind == ADDRESS_LOOPBACK && v->source.family && v->source.kind != ADDRESS_LOOPBACK)
+        if (kind == ADDRESS_LOOPBACK && v->source.kind != ADDRESS_LOOPBACK && (v->source.family || internet))
             sight_once(t, C_LOOPBACK_IN_SDP, v->call, v->row, line, 2, 0);
         /* the old hold is 0.0.0.0 with an inactive or absent direction in a re-INVITE (RFC 3264 §8.4) */
-        if (kind == ADDRESS_UNSPECIFIED && !v->to.tag.length && !(s->traits & SDP_ICE) && v->source.kind != ADDRESS_LOOPBACK)
+        if (kind == ADDRESS_UNSPECIFIED && !v->to.tag.length && !(s->traits & SDP_ICE) && v->source.kind != ADDRESS_LOOPBACK && v->source.family)
             sight_once(t, C_LOOPBACK_IN_SDP, v->call, v->row, line, 3, 0);
         if (kind == ADDRESS_NAME) sight_once(t, C_HOSTNAME_IN_SDP, v->call, v->row, line, 0, 0);
         if (s->connection.family == 6 && v->source.family == 4 && v->target.family == 4 && !(s->traits & (SDP_ICE | SDP_ALTC)))
             sight_once(t, C_IPV6_IN_IPV4_PEER, v->call, v->row, line, 0, 0);
         if (s->traits & SDP_ICE && s->candidates && !(s->candidates & (SDP_SRFLX | SDP_RELAY | SDP_PRFLX | SDP_HOST_PUBLIC | SDP_MDNS)) &&
             !(s->traits & SDP_ICE_LITE))
-            sight_once(t, C_ICE_NO_SRFLX, v->call, v->row, line, s->candidate_count, 0);
+            sight_once(t, C_ICE_NO_SRFLX, v->call, v->row, line, 0, s->candidate_count);
         if (s->candidates && !(s->candidates & (SDP_HOST | SDP_SRFLX | SDP_PRFLX)) && s->candidates & SDP_RELAY)
-            sight_once(t, C_ICE_RELAY_ONLY, v->call, v->row, line, s->candidate_count, 0);
+            sight_once(t, C_ICE_RELAY_ONLY, v->call, v->row, line, 0, s->candidate_count);
         if (s->traits & SDP_ICE_MISMATCH) sight_once(t, C_ICE_FAILED, v->call, v->row, line, 1, 0);
     }
 }
@@ -118,7 +127,7 @@ void nat_message(struct trace *t, const struct message_view *v) {
     if (v->source.kind == ADDRESS_CGNAT) sight_once(t, C_CGNAT_ADDRESS, v->call, v->row, NONE, 1, 0);
     if (!p->is_response) via_against_source(t, v);
     if (v->contact.uri.length && v->source.family) contact_address(t, v);
-    if (v->session && v->source.family) media_addresses(t, v);
+    if (v->session) media_addresses(t, v);
     if (!p->is_response && v->source.kind == ADDRESS_PUBLIC) {
         named_hosts(t, v);
         alg_marks(t, v);
@@ -315,9 +324,9 @@ static void bindings(struct trace *t) {
     struct binding *all = t->lender->lend(((size_t)endpoints + 1) * sizeof *all);
     if (!all) return;
     for (uint32_t i = 0; i < endpoints; i++) all[i].registered = all[i].timed_out = NONE;
-    for (uint32_t at = 0; at < x->head.count; at++) {
-        const uint32_t request = x->first[at];
-        if (request == NONE) continue;
+    for (uint32_t row = 0; row < m->head.count; row++) { /* in order of time: transactions lie by call */
+        const uint32_t at = m->transaction[row], request = row;
+        if (at == NONE || x->first[at] != row) continue;
         if (x->method[at] == SIP_METHOD_REGISTER) {
             if (x->status[at] / 100 != 2 || x->source[at] == NONE) continue;
             struct binding *b = &all[x->source[at]];
@@ -352,9 +361,9 @@ static void registration_ports(struct trace *t, uint32_t registers) {
     while (size < registers * 2) size *= 2;
     struct registrant *all = t->lender->lend((size_t)size * sizeof *all);
     if (!all) return;
-    for (uint32_t at = 0; at < x->head.count; at++) {
-        const uint32_t row = x->first[at];
-        if (x->method[at] != SIP_METHOD_REGISTER || row == NONE || x->status[at] / 100 != 2 || m->source[row] == NONE || m->transport[row] != SIP_UDP) continue;
+    for (uint32_t row = 0; row < m->head.count; row++) {
+        const uint32_t at = m->transaction[row];
+        if (at == NONE || x->first[at] != row || x->method[at] != SIP_METHOD_REGISTER || x->status[at] / 100 != 2 || m->source[row] == NONE || m->transport[row] != SIP_UDP) continue;
         const uint64_t key = ((uint64_t)m->to_user_hash[row] << 32 | host_of(t, m->source[row])) + 1;
         uint32_t place = (uint32_t)((key * 0x9E3779B97F4A7C15ull) >> 40) & (size - 1);
         while (all[place].key && all[place].key != key) place = (place + 1) & (size - 1);

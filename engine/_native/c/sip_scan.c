@@ -160,11 +160,24 @@ struct pass {
     uint32_t ends;
 };
 
-/* Asked where an LF is followed by CR or LF, or a line end is not CRLF. Looks for the empty line, and cuts
-   the masks off in front of it. */
-static __attribute__((noinline)) void block_special(struct sip_walk *w, struct sip_block *block,
-                                                    uint64_t after_cr, uint64_t after_lf, uint32_t base) {
-    const uint64_t lf = block->line_feed, cr = block->carriage_return;
+TL_INLINE uint64_t after_return(const struct sip_block *block, const struct pass *p) {
+    return block->carriage_return << 1 | p->after_return;
+}
+
+TL_INLINE uint64_t after_feed(const struct sip_block *block, const struct pass *p) {
+    return block->line_feed << 1 | p->after_feed;
+}
+
+/* Is an LF followed by CR or LF, or a line end not CRLF? */
+TL_INLINE int block_is_special(const struct sip_block *block, const struct pass *p) {
+    const uint64_t breaks = block->line_feed | block->carriage_return;
+    return ((after_feed(block, p) & breaks) | (after_return(block, p) ^ block->line_feed)) != 0;
+}
+
+/* Looks for the empty line and notes line ends that are not CRLF. Returns the bits in front of the empty
+   line. The masks come by value: written and read back as a struct they would stall on store forwarding. */
+static __attribute__((noinline)) uint64_t block_special(struct sip_walk *w, uint64_t lf, uint64_t cr,
+                                                        uint64_t after_cr, uint64_t after_lf, uint32_t base) {
     uint64_t keep = ~(uint64_t)0, bare = lf & ~after_cr;
     for (uint64_t bits = after_lf & (lf | cr); bits; bits &= bits - 1) {
         const uint32_t i = sip_lowest(bits), at = base + i, returned = cr >> i & 1;
@@ -176,9 +189,8 @@ static __attribute__((noinline)) void block_special(struct sip_walk *w, struct s
         break;
     }
     if (bare && w->bare_line_feed == UINT32_MAX) w->bare_line_feed = base + sip_lowest(bare);
-    block->unusual = (block->unusual | (after_cr & ~lf)) & keep;
-    block->line_feed &= keep;
-    block->quote &= keep;
+    w->odd |= after_cr & ~lf & keep;
+    return keep;
 }
 
 /* ---- rare lines ---- */
@@ -258,7 +270,7 @@ static uint32_t quote_first(const struct sip_walk *w) {
 }
 
 /* Checks a value in whose line a '"' stands. Returns where the next one stands behind `end`. */
-static uint32_t quotes_check(struct sip_walk *w, uint8_t id, uint32_t from, uint32_t to, uint32_t end) {
+static uint32_t quotes_check(struct sip_walk *w, uint8_t id, size_t from, size_t to, size_t end) {
     const struct sip_lines *lines = &w->lines;
     if (from < to && sip_has_bit(sip_quoted_headers, id)) {
         const int inside = from >= lines->base && to - lines->base <= 64 * lines->blocks;
@@ -268,30 +280,10 @@ static uint32_t quotes_check(struct sip_walk *w, uint8_t id, uint32_t from, uint
     return quote_next(w, end);
 }
 
-/* Presence, first row and repeats of a kept row. No branch: whether a header repeats is hard to foresee. */
-TL_INLINE void row_count(struct sip_message *m, uint8_t id, uint32_t row) {
-    uint64_t *present = &m->present[id >> 6];
-    const uint16_t had = (uint16_t)-(*present >> (id & 63) & 1); /* all ones, or 0 and the old values count not */
-    *present |= (uint64_t)1 << (id & 63);
-    m->first[id] = (uint16_t)((m->first[id] & had) | (row & (uint16_t)~had));
-    m->repeats[id] = (uint16_t)((m->repeats[id] & had) + 1);
-}
-
-TL_INLINE void row_write(struct sip_message *m, struct sip_header *row, uint32_t number, uint32_t start,
-                         uint32_t length, uint32_t from, uint32_t to, uint8_t id) {
-    row->name_offset = start;
-    row->value_offset = from;
-    row->value_length = to - from;
-    row->name_length = (uint16_t)length;
-    row->id = id;
-    row->flags = 0;
-    row_count(m, id, number);
-}
-
 static void row_refuse(struct sip_walk *w, const struct sip_header *row, uint32_t line) {
     sip_defect(w->message, SIP_TOO_MANY_HEADERS, line);
     w->refused++;
-    sip_lengths_kept(w);
+    sip_rows_index(w);
     if (row->id == SIP_HEADER_CONTENT_LENGTH) sip_length_note(w, row->value_offset, row->value_length);
 }
 
@@ -323,9 +315,9 @@ static __attribute__((noinline)) int line_take(struct sip_walk *w, uint32_t star
     row->flags = w->folded ? SIP_HEADER_FOLDED : 0;
     row->id = has_colon ? sip_header_id(source + start, colon) : SIP_HEADER_OTHER;
     row->name_offset = start;
-    row->name_length = (uint16_t)colon;
+    row->name_length = (uint16_t)(colon < UINT16_MAX ? colon : UINT16_MAX);
     uint32_t from = start + colon + 1, to = end;
-    if (TL_UNLIKELY(!row->id)) {
+    if (!row->id && !(has_colon && sip_is_token(source + start, colon))) {
         if (!has_colon && line_ends_headers(w, start, end - start)) return 0;
         row->id = name_repair(w, row, start, has_colon ? colon : end - start, has_colon);
         if (!has_colon) from = row->name_offset;
@@ -344,10 +336,8 @@ static __attribute__((noinline)) int line_take(struct sip_walk *w, uint32_t star
     } else if (sip_has_bit(sip_compact_headers, id)) m->flags |= SIP_LONG;
     if (sip_has_bit(sip_quoted_headers, id) && quote_open(source, from, to))
         sip_defect(m, SIP_QUOTE_UNBALANCED, from);
-    if (TL_LIKELY(row != &spare)) {
-        row_count(m, id, m->header_count);
-        m->header_count++;
-    } else row_refuse(w, row, start);
+    if (TL_LIKELY(row != &spare)) m->header_count++;
+    else row_refuse(w, row, start);
     return 1;
 }
 

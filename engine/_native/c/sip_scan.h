@@ -115,7 +115,7 @@ struct sip_walk {
     uint8_t started;        /* the start line is through */
     uint8_t ended;          /* the empty line (or the body) was found */
     uint8_t folded;         /* the open header has gone over a fold */
-    uint8_t lengths_noted, length_seen;
+    uint8_t indexed, length_seen;
     uint64_t odd;           /* non-zero: a byte was seen that may be a defect */
     struct sip_lines lines;
 };
@@ -127,8 +127,8 @@ TL_INLINE void sip_defect(struct sip_message *m, uint32_t flag, uint32_t offset)
 
 /* Start line [start, end), without its line end. Returns 0, or STATUS_MALFORMED. (sip.c) */
 int sip_start_line(struct sip_walk *w, uint32_t start, uint32_t end);
-/* Takes the Content-Length rows kept so far, and one that found no room. (sip.c) */
-void sip_lengths_kept(struct sip_walk *w);
+/* Indexes the rows kept, once, and reads the Content-Length among them; then one that found no room. (sip.c) */
+void sip_rows_index(struct sip_walk *w);
 void sip_length_note(struct sip_walk *w, uint32_t offset, uint32_t length);
 
 /* Walks start line and headers: fills rows, presence and flags, and body_offset. Returns 0,

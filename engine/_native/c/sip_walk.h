@@ -26,47 +26,43 @@ TARGET static void ISA(tail_read)(const struct sip_walk *w, uint32_t rest, struc
     block->quote >>= shift;
 }
 
-/* Takes block `number` of the round. Returns 0 when the empty line was in it. */
-TARGET_INLINE int ISA(block_take)(struct sip_walk *w, struct pass *p, struct sip_block block, uint32_t number) {
-    const uint64_t breaks = block.line_feed | block.carriage_return;
-    const uint64_t after_cr = block.carriage_return << 1 | p->after_return;
-    const uint64_t after_lf = block.line_feed << 1 | p->after_feed;
-    const uint64_t special = (after_lf & breaks) | (after_cr ^ block.line_feed);
-    int open = 1;
-    p->after_return = block.carriage_return >> 63;
-    p->after_feed = block.line_feed >> 63;
-    block.unusual ^= breaks;
-    if (TL_UNLIKELY(special != 0)) {
-        struct sip_block copy = block; /* so that the one in registers stays there */
-        block_special(w, &copy, after_cr, after_lf, w->lines.base + 64 * number);
-        block = copy;
-        open = !w->ended;
-    }
-    p->odd |= block.unusual;
-    p->quoted |= block.quote;
-    w->lines.quotes[number] = block.quote;
-    p->ends += ISA(ends_write)(w->lines.ends + p->ends, block.line_feed, 64 * number);
-    return open;
+/* Keeps what a block holds, as block `number` of the round. */
+TARGET_INLINE void ISA(block_keep)(struct sip_walk *w, struct pass *p, const struct sip_block *block,
+                                   uint32_t number) {
+    p->after_return = block->carriage_return >> 63;
+    p->after_feed = block->line_feed >> 63;
+    p->odd |= block->unusual ^ (block->line_feed | block->carriage_return);
+    p->quoted |= block->quote;
+    w->lines.quotes[number] = block->quote;
+    p->ends += ISA(ends_write)(w->lines.ends + p->ends, block->line_feed, 64 * number);
 }
 
-/* One round: the line ends of up to SIP_BLOCKS blocks from `position` on, up to the empty line. */
+/* One round: the line ends of up to SIP_BLOCKS blocks from `position` on, up to the empty line. The inner
+   loop calls nothing, so that its constants stay in registers. */
 TARGET static void ISA(lines_find)(struct sip_walk *w) {
     const uint32_t base = w->position, left = w->count - base;
     const uint32_t whole = left < SIP_BLOCKS * 64 ? left / 64 : SIP_BLOCKS;
+    const uint32_t blocks = whole + (whole < SIP_BLOCKS && left % 64);
     struct pass p = {w->after_return, w->after_feed, 0, 0, 0};
-    struct sip_block block;
-    uint32_t i = 0;
-    int open = 1;
     w->lines.base = base;
-    w->lines.blocks = whole + (whole < SIP_BLOCKS && left % 64);
+    w->lines.blocks = blocks;
     w->position = left < SIP_BLOCKS * 64 ? w->count : base + SIP_BLOCKS * 64;
-    for (const uint8_t *at = w->source + base; i < whole; i++, at += 64) {
-        ISA(block_read)(at, &block);
-        if (!(open = ISA(block_take)(w, &p, block, i))) break;
-    }
-    if (open && i < w->lines.blocks) {
-        ISA(tail_read)(w, left % 64, &block);
-        ISA(block_take)(w, &p, block, i);
+    for (uint32_t i = 0; i < blocks && !w->ended; i++) {
+        struct sip_block block = {0, 0, 0, 0};
+        for (; TL_LIKELY(i < whole); i++) {
+            ISA(block_read)(w->source + base + 64 * i, &block);
+            if (TL_UNLIKELY(block_is_special(&block, &p))) break;
+            ISA(block_keep)(w, &p, &block, i);
+        }
+        if (i == blocks) break;
+        if (i == whole) ISA(tail_read)(w, left % 64, &block);
+        const uint64_t keep = block_special(w, block.line_feed, block.carriage_return, after_return(&block, &p),
+                                            after_feed(&block, &p), base + 64 * i);
+        block.line_feed &= keep;
+        block.carriage_return &= keep;
+        block.unusual &= keep;
+        block.quote &= keep;
+        ISA(block_keep)(w, &p, &block, i);
     }
     w->after_return = (uint8_t)p.after_return;
     w->after_feed = (uint8_t)p.after_feed;
@@ -89,25 +85,25 @@ TARGET_INLINE uint8_t ISA(line_name)(const uint8_t *line, uint32_t *length) {
    what is rare goes through line_take. Returns 0 where the headers end before the empty line. */
 TARGET static int ISA(lines_take)(struct sip_walk *w, uint32_t first, uint32_t last) {
     const uint8_t *const source = w->source;
-    struct sip_message *const m = w->message;
-    const uint32_t base = w->lines.base, anchor = w->count - 32;
+    const size_t base = w->lines.base, anchor = w->count - 32;
     const int crlf = w->bare_line_feed == UINT32_MAX;
-    uint32_t start = w->line_start, kept = m->header_count;
-    uint32_t quote = w->lines.quoted || start < base ? quote_first(w) : UINT32_MAX;
-    for (uint32_t i = first; i < last; i++) {
-        uint32_t end = base + w->lines.ends[i];
+    size_t start = w->line_start, quote = w->lines.quoted || start < base ? quote_first(w) : UINT32_MAX;
+    struct sip_header *row = w->headers + w->message->header_count;
+    for (size_t i = first; i < last; i++) {
+        size_t end = base + w->lines.ends[i];
         uint8_t tail[72];
         const uint8_t *line = source + start;
         if (TL_UNLIKELY(start > anchor)) line = tail_copy(tail, source + anchor, start - anchor);
         uint32_t length;
-        const uint8_t id = ISA(line_name)(line, &length), next = source[end + 1];
-        uint32_t from = start + length + 1, to = end - 1;
+        const uint8_t id = ISA(line_name)(line, &length);
+        size_t from = start + length + 1, to = end - 1;
         if (TL_UNLIKELY(!crlf)) to += source[to] != '\r';
-        if (TL_LIKELY(id && from < to && !sip_is_space(next))) {
-            from += source[from] == ' ';
+        /* 0xd6 lets SP and HT through, and a few that are as rare at the beginning of a line. */
+        if (TL_LIKELY(id && source[end + 1] & 0xd6)) {
+            if (TL_LIKELY(source[from] == ' ')) from++;
             if (TL_LIKELY(source[from] > ' ' && source[to - 1] > ' ')) {
-                row_write(m, &w->headers[kept], kept, start, length, from, to, id);
-                kept++;
+                *row++ = (struct sip_header){(uint32_t)start, (uint32_t)from, (uint32_t)(to - from),
+                                             (uint16_t)length, id, 0};
                 if (TL_UNLIKELY(quote < end)) quote = quotes_check(w, id, from, to, end);
                 start = end + 1;
                 continue;
@@ -118,14 +114,14 @@ TARGET static int ISA(lines_take)(struct sip_walk *w, uint32_t first, uint32_t l
             if (++i == last) break;
         }
         if (i == last) break;
-        m->header_count = kept;
-        if (!line_take(w, start, end)) return 0;
-        if (quote < end) quote = quote_next(w, end);
-        kept = m->header_count;
+        w->message->header_count = (uint32_t)(row - w->headers);
+        if (!line_take(w, (uint32_t)start, (uint32_t)end)) return 0;
+        if (quote < end) quote = quote_next(w, (uint32_t)end);
+        row = w->headers + w->message->header_count;
         start = end + 1;
     }
-    m->header_count = kept;
-    w->line_start = start;
+    w->message->header_count = (uint32_t)(row - w->headers);
+    w->line_start = (uint32_t)start;
     return 1;
 }
 

@@ -68,7 +68,7 @@ void tls_take_datagram(struct trace *t, const struct packet *p) {
     const uint32_t n = p->payload_length;
     const uint32_t value = (uint32_t)s[0] << 8 | (n > 13 && s[0] == 22 ? s[13] : n > 14 && s[0] == 21 ? s[14] : 0);
     const uint32_t row = trace_event(t, p, EVENT_DTLS, SIP_UDP, value);
-    if (row == NONE || (s[0] != 22 && s[0] != 21)) return;
+    if (row == NONE || s[0] < 20 || s[0] > 22) return; /* application data says nothing */
     const uint32_t taken = n < 2048 ? n : 2048;
     const uint64_t offset = trace_keep(t, s, taken);
     if (offset == UINT64_MAX) return;

@@ -80,7 +80,7 @@ def _call_duration(tables: Tables, hit: Hit) -> Explanation:
 
 
 def _agents(tables: Tables) -> Hits:
-    return _once(len(tables.strings) > 0)
+    return _once(bool((tables.messages.user_agent != NONE).any()))
 
 
 VENDORS = (
@@ -108,7 +108,7 @@ def _endpoint_id(tables: Tables, hit: Hit) -> Explanation:
         told.append(f"{tables.endpoint(row)} is {product}" + (f" ({found[0]}, {found[1]})" if found else ""))
         evidence.append(Evidence(summary=tables.endpoint(row), header="User-Agent/Server", value=product[:200]))
     if not told:
-        products = [tables.string(row) for row in range(min(len(tables.strings), 6))]
+        products = [tables.string(row) for row in np.unique(tables.messages.user_agent)[:6].tolist() if row != NONE]
         return Explanation(f"Products named in the trace: {', '.join(products)}.")
     more = f" and {len(rows) - 12:,} more" if len(rows) > 12 else ""
     return Explanation("; ".join(told) + more + ".", evidence)

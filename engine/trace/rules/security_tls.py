@@ -102,7 +102,7 @@ def _closed(tables: Tables, shake: Handshake) -> bool:
 
 
 def _mutual(tables: Tables, shake: Handshake) -> bool:
-    return shake.certificate_requested and shake.client_certificate_empty
+    return shake.certificate_requested and not shake.client_certificate and shake.complete
 
 
 def _dtls_silent(tables: Tables) -> Hits:

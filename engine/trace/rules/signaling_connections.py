@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from engine.trace.finding import Evidence
 from engine.trace.rules.base import Explanation, Hit, Rule
-from engine.trace.rules.signaling_evidence import cite, duration, is_message, says
+from engine.trace.rules.signaling_evidence import cite, duration, is_message, says, sender
 from engine.trace.tables import Tables
 
 ICMP_V4 = {
@@ -30,7 +30,7 @@ def _options_down(tables: Tables, hit: Hit) -> Explanation:
     how = f"the first was answered {hit.code}" if hit.code else "the first got no response"
     rows = [row for row in (hit.row, hit.other) if is_message(tables, row)]
     return Explanation(
-        f"{hit.value} OPTIONS in a row from {tables.endpoint(int(tables.messages.source[hit.row]))} to"
+        f"{hit.value} OPTIONS in a row from {sender(tables, hit.row)} to"
         f" {tables.endpoint(int(tables.messages.target[hit.row]))} failed; {how}.",
         [cite(tables, row) for row in rows],
     )
@@ -40,8 +40,10 @@ def _tcp_closed(tables: Tables, hit: Hit) -> Explanation:
     e = tables.events
     how = "reset" if hit.code == 3 else "closed"
     return Explanation(
-        f"The connection {tables.address(int(e.source[hit.row]))} to {tables.address(int(e.target[hit.row]))} was {how}"
-        f" {duration(hit.value)} after the call was answered; neither end opened another one, and no BYE came.",
+        f"The connection {tables.address(int(e.source[hit.row]))} to"
+        f" {tables.address(int(e.target[hit.row]))} was {how}"
+        f" {duration(hit.value)} after the call was answered; neither end opened another one, and no BYE"
+        f" came.",
         [cite(tables, hit.other), _event(tables, hit.row, how)],
     )
 
@@ -74,7 +76,8 @@ def _no_pong(tables: Tables, hit: Hit) -> Explanation:
     e = tables.events
     source, target = tables.address(int(e.source[hit.row])), tables.address(int(e.target[hit.row]))
     return Explanation(
-        f"{source} sent a CRLF keep-alive ping to {target} and got no pong in the {duration(hit.value)} that followed.",
+        f"{source} sent a CRLF keep-alive ping to {target} and got no pong in the {duration(hit.value)}"
+        f" that followed.",
         [_event(tables, hit.row, "CRLF CRLF")],
     )
 
@@ -86,7 +89,8 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Peer fails OPTIONS checks",
         rfc="RFC 3261 11",
-        recommendation="The peer is down, unreachable or refuses service. Asterisk `qualify_frequency`, FreeSWITCH gateway"
+        recommendation="The peer is down, unreachable or refuses service. Asterisk `qualify_frequency`,"
+        " FreeSWITCH gateway"
         " `ping`, Kamailio `dispatcher` probing take it out of routing while it lasts.",
         explain=_options_down,
         symptoms=("call-setup-failing", "registration-failing"),
@@ -97,7 +101,8 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Peer comes and goes",
         rfc="RFC 3261 11",
-        recommendation="Look for an unstable link, a NAT or firewall whose state runs out between two OPTIONS, or a peer that"
+        recommendation="Look for an unstable link, a NAT or firewall whose state runs out between two"
+        " OPTIONS, or a peer that"
         " restarts. Shorten the interval (Asterisk `qualify_frequency`, Kamailio `ds_ping_interval`).",
         explain=says("{to} went between reachable and unreachable {count} times by OPTIONS within an hour."),
         symptoms=("call-setup-failing", "registration-failing", "calls-dropping"),
@@ -108,8 +113,10 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="SIP connection closed during a call",
         rfc="RFC 3261 18.4, RFC 5626",
-        recommendation="Raise idle timeouts of both ends and of firewalls between them, and keep the connection alive with"
-        " CRLF (Asterisk `keep_alive_interval`, Kamailio `tcp_connection_lifetime`, FreeSWITCH `tcp-keepalive`).",
+        recommendation="Raise idle timeouts of both ends and of firewalls between them, and keep the"
+        " connection alive with"
+        " CRLF (Asterisk `keep_alive_interval`, Kamailio `tcp_connection_lifetime`, FreeSWITCH"
+        " `tcp-keepalive`).",
         explain=_tcp_closed,
         subject="event",
         symptoms=("calls-dropping",),
@@ -120,7 +127,8 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="SIP connection refused",
         rfc="RFC 3261 18.1.1",
-        recommendation="No service listens there, or a firewall is in the way: check transport and port (TLS 5061), and the"
+        recommendation="No service listens there, or a firewall is in the way: check transport and port"
+        " (TLS 5061), and the"
         " DNS records that led to it.",
         explain=_tcp_refused,
         subject="event",
@@ -132,7 +140,8 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="ICMP unreachable for SIP or RTP",
         rfc="RFC 1122 3.2.2.1",
-        recommendation="Nothing listens at the quoted port, or a firewall forbids it. For SIP check the address and port of"
+        recommendation="Nothing listens at the quoted port, or a firewall forbids it. For SIP check the"
+        " address and port of"
         " the peer; for RTP the address in its SDP and the media port range of the firewall.",
         explain=_icmp,
         subject="event",
@@ -144,7 +153,8 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Keep-alive ping without pong",
         rfc="RFC 5626 3.5.1, 4.4.1",
-        recommendation="The peer does not support CRLF keep-alive, or the connection is dead: the client must open a new one"
+        recommendation="The peer does not support CRLF keep-alive, or the connection is dead: the client"
+        " must open a new one"
         " after 10 s. Kamailio answers pings by itself (`crlf_ping` on); use TCP keep-alive otherwise.",
         explain=_no_pong,
         subject="event",

@@ -1,6 +1,7 @@
 """Signaling: ACK, dropped calls, session timers, CSeq and tags, 481, transfers and subscriptions.
 
-The conditions are sighted by `engine/_native/c/conditions_signaling_dialog.c`, `_failures.c` and `_events.c`; the
+The conditions are sighted by `engine/_native/c/conditions_signaling_dialog.c`, `_failures.c` and
+`_events.c`; the
 texts are here.
 """
 
@@ -10,12 +11,13 @@ import numpy as np
 
 from engine.trace.rules.base import NONE, Explanation, Hit, Hits, Rule, hits_of
 from engine.trace.rules.code_tables import INTERVALS, interval_suspects
-from engine.trace.rules.signaling_evidence import cite, duration, is_message, says
+from engine.trace.rules.signaling_evidence import cite, duration, is_message, says, sender
 from engine.trace.tables import Tables
 
 REACH = (
     "Make the Contact and Route of the 2xx reachable from the caller. Asterisk `external_signaling_address`,"
-    " `rewrite_contact=yes`; FreeSWITCH `ext-sip-ip`; Kamailio `record_route()`, `loose_route()`, `handle_ruri_alias()`."
+    " `rewrite_contact=yes`; FreeSWITCH `ext-sip-ip`; Kamailio `record_route()`, `loose_route()`,"
+    " `handle_ruri_alias()`."
 )
 FIXED_SECONDS = tuple(seconds for _, seconds, _ in INTERVALS if seconds >= 30)
 
@@ -25,8 +27,9 @@ def _missing_ack(tables: Tables, hit: Hit) -> Explanation:
     route = tables.header(hit.row, "Record-Route")
     by = f" by way of {route}" if route else ""
     return Explanation(
-        f'{tables.endpoint(int(tables.messages.source[hit.row]))} sent "{tables.start_line(hit.row)}" {hit.code} times over'
-        f" {duration(hit.value)} and no ACK with CSeq {int(tables.messages.cseq[hit.row])} reached it. The ACK is to go to"
+        f'{sender(tables, hit.row)} sent "{tables.start_line(hit.row)}" {hit.code} times over'
+        f" {duration(hit.value)} and no ACK with CSeq {int(tables.messages.cseq[hit.row])} reached it. The"
+        f" ACK is to go to"
         f" {contact}{by}.",
         [cite(tables, hit.row, "Contact"), cite(tables, hit.other)],
     )
@@ -37,18 +40,21 @@ def _ack_misrouted(tables: Tables, hit: Hit) -> Explanation:
     if hit.code == 2:
         cseq, wanted = int(m.cseq[hit.row]), int(m.cseq[hit.other])
         return Explanation(
-            f"The ACK has CSeq {cseq}, but the INVITE that was answered had {wanted}: the 2xx stays unacknowledged.",
+            f"The ACK has CSeq {cseq}, but the INVITE that was answered had {wanted}: the 2xx stays"
+            f" unacknowledged.",
             [cite(tables, hit.other, "CSeq"), cite(tables, hit.row, "CSeq")],
         )
     if hit.code == 3:
         return Explanation(
-            f'The ACK\'s To is "{tables.header(hit.row, "To")}", that of the 2xx "{tables.header(hit.other, "To")}":'
+            f'The ACK\'s To is "{tables.header(hit.row, "To")}", that of the 2xx'
+            f' "{tables.header(hit.other, "To")}":'
             " another tag is another dialog.",
             [cite(tables, hit.other, "To"), cite(tables, hit.row, "To")],
         )
     return Explanation(
         f"The ACK went to {tables.endpoint(int(m.target[hit.row]))}, but the 2xx came from"
-        f" {tables.endpoint(int(m.source[hit.other]))} (Contact {tables.header(hit.other, 'Contact') or '(absent)'}), which"
+        f" {tables.endpoint(int(m.source[hit.other]))} (Contact"
+        f" {tables.header(hit.other, 'Contact') or '(absent)'}), which"
         f" repeated it: {hit.value} sends.",
         [cite(tables, hit.other, "Contact"), cite(tables, hit.row)],
     )
@@ -58,7 +64,7 @@ def _rtp_timeout(tables: Tables, hit: Hit) -> Explanation:
     if hit.code == 4:
         reason = tables.header(hit.row, "Reason")
         return Explanation(
-            f'{tables.endpoint(int(tables.messages.source[hit.row]))} released the call with Reason "{reason}".',
+            f'{sender(tables, hit.row)} released the call with Reason "{reason}".',
             [cite(tables, hit.row, "Reason", reason)],
             confidence=0.95,
         )
@@ -67,7 +73,7 @@ def _rtp_timeout(tables: Tables, hit: Hit) -> Explanation:
     said = f" with Q.850 cause {cause}" if cause >= 0 else ""
     return Explanation(
         f"The last RTP packet {way} came {duration(hit.value)} before the BYE of"
-        f" {tables.endpoint(int(tables.messages.source[hit.row]))}{said}.",
+        f" {sender(tables, hit.row)}{said}.",
         [cite(tables, hit.row, "Reason" if cause >= 0 else "")],
         confidence=0.9 if cause in (31, 102) else None,
     )
@@ -77,7 +83,8 @@ def _refresh_missing(tables: Tables, hit: Hit) -> Explanation:
     value = tables.header(hit.row, "Session-Expires")
     who = "caller (uac)" if hit.code == 1 else "called side (uas)"
     return Explanation(
-        f'"{tables.start_line(hit.row)}" agreed on Session-Expires {value}: the {who} was to refresh after half of that, but'
+        f'"{tables.start_line(hit.row)}" agreed on Session-Expires {value}: the {who} was to refresh after'
+        f" half of that, but"
         f" no UPDATE or re-INVITE came in {duration(hit.value)}.",
         [cite(tables, hit.row, "Session-Expires", value)]
         + ([cite(tables, hit.other)] if is_message(tables, hit.other) else []),
@@ -95,13 +102,13 @@ def _too_small(tables: Tables, hit: Hit) -> Explanation:
 def _refresher(tables: Tables, hit: Hit) -> Explanation:
     if hit.code == 1:
         return Explanation(
-            f"The 2xx of {tables.endpoint(int(tables.messages.source[hit.row]))} sets Session-Expires {hit.value} s without"
+            f"The 2xx of {sender(tables, hit.row)} sets Session-Expires {hit.value} s without"
             " saying who refreshes.",
             [cite(tables, hit.row, "Session-Expires")],
         )
     return Explanation(
-        f"Both {tables.endpoint(int(tables.messages.source[hit.other]))} and"
-        f" {tables.endpoint(int(tables.messages.source[hit.row]))} refresh the session (UPDATE with Session-Expires).",
+        f"Both {sender(tables, hit.other)} and"
+        f" {sender(tables, hit.row)} refresh the session (UPDATE with Session-Expires).",
         [cite(tables, hit.other, "Session-Expires"), cite(tables, hit.row, "Session-Expires")],
     )
 
@@ -109,7 +116,8 @@ def _refresher(tables: Tables, hit: Hit) -> Explanation:
 def _tag_changed(tables: Tables, hit: Hit) -> Explanation:
     if hit.code == 1:
         return Explanation(
-            f'The early dialog had To "{tables.header(hit.other, "To")}", the 2xx has "{tables.header(hit.row, "To")}", and'
+            f'The early dialog had To "{tables.header(hit.other, "To")}", the 2xx has'
+            f' "{tables.header(hit.row, "To")}", and'
             " nothing shows that the call forked.",
             [cite(tables, hit.other, "To"), cite(tables, hit.row, "To")],
             severity="medium",
@@ -117,14 +125,16 @@ def _tag_changed(tables: Tables, hit: Hit) -> Explanation:
         )
     if hit.code == 3:
         return Explanation(
-            f'The request\'s To was "{tables.header(hit.other, "To")}", its answer\'s is "{tables.header(hit.row, "To")}".',
+            f"The request's To was \"{tables.header(hit.other, 'To')}\", its answer's is"
+            f' "{tables.header(hit.row, "To")}".',
             [cite(tables, hit.other, "To"), cite(tables, hit.row, "To")],
         )
     evidence = [cite(tables, hit.row, "From"), cite(tables, hit.row, "To")]
     if is_message(tables, hit.other):
         evidence.insert(0, cite(tables, hit.other, "To"))
     return Explanation(
-        f'{tables.summary(hit.row)} has From "{tables.header(hit.row, "From")}" and To "{tables.header(hit.row, "To")}",'
+        f'{tables.summary(hit.row)} has From "{tables.header(hit.row, "From")}" and To'
+        f' "{tables.header(hit.row, "To")}",'
         " which are not the tags that the dialog was made with.",
         evidence,
     )
@@ -160,7 +170,7 @@ def _subscription_lost(tables: Tables, hit: Hit) -> Explanation:
     event = tables.header(hit.other if is_message(tables, hit.other) else hit.row, "Event") or "(no Event)"
     if hit.code:
         return Explanation(
-            f"NOTIFY for {event} was answered {hit.code} by {tables.endpoint(int(tables.messages.source[hit.row]))}: that"
+            f"NOTIFY for {event} was answered {hit.code} by {sender(tables, hit.row)}: that"
             " end no longer knows the subscription.",
             [cite(tables, row) for row in (hit.other, hit.row) if is_message(tables, row)],
         )
@@ -174,7 +184,7 @@ def _ext_required(tables: Tables, hit: Hit) -> Explanation:
     wanted = tables.header(hit.row, "Require") or "(nothing named)"
     has = tables.header(hit.other, "Supported") if is_message(tables, hit.other) else ""
     return Explanation(
-        f"{tables.endpoint(int(tables.messages.source[hit.row]))} insists on {wanted}; the request supports {has or 'nothing'}.",
+        f"{sender(tables, hit.row)} insists on {wanted}; the request supports {has or 'nothing'}.",
         [
             cite(tables, row, name)
             for row, name in ((hit.other, "Supported"), (hit.row, "Require"))
@@ -235,7 +245,8 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="ACK goes astray",
         rfc="RFC 3261 12.2.1.1, 13.2.2.4",
-        recommendation="The ACK must follow the route set and Contact of the 2xx, with the INVITE's CSeq number and the"
+        recommendation="The ACK must follow the route set and Contact of the 2xx, with the INVITE's CSeq"
+        " number and the"
         " 2xx's To tag. Correct the caller's route-set handling, or the strict router or SIP ALG in between.",
         explain=_ack_misrouted,
         symptoms=("calls-dropping",),
@@ -248,7 +259,8 @@ RULES: tuple[Rule, ...] = (
         rfc="RFC 3261 13.3.1.4",
         recommendation=REACH + " Switch off SIP ALG in routers.",
         explain=says(
-            "The call ended {lasting} after \"{other_line}\", which nobody acknowledged at {other_from}: 64*T1 is 32 s."
+            'The call ended {lasting} after "{other_line}", which nobody acknowledged at {other_from}:'
+            " 64*T1 is 32 s."
         ),
         confidence=0.95,
         symptoms=("calls-dropping",),
@@ -260,7 +272,8 @@ RULES: tuple[Rule, ...] = (
         title="Many calls end after the same time",
         rfc="RFC 4028",
         recommendation="A timer ends these calls, not people. Look up the interval: session timers (Asterisk"
-        " `timers_sess_expires`, FreeSWITCH `session-timeout`), RTP timeouts (`rtp_timeout`, `rtp-timeout-sec`), NAT and"
+        " `timers_sess_expires`, FreeSWITCH `session-timeout`), RTP timeouts (`rtp_timeout`,"
+        " `rtp-timeout-sec`), NAT and"
         " firewall UDP timeouts, maximum call lengths.",
         explain=_fixed_interval,
         select=_fixed_intervals,
@@ -273,8 +286,10 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Released because media stopped",
         rfc="RFC 3326",
-        recommendation="Find out why RTP stopped: NAT, hold without media, silence suppression, or a path that broke."
-        " Asterisk `rtp_timeout`, `rtp_timeout_hold`, `rtp_keepalive`; FreeSWITCH `media_timeout`, `rtp-timeout-sec`.",
+        recommendation="Find out why RTP stopped: NAT, hold without media, silence suppression, or a path"
+        " that broke."
+        " Asterisk `rtp_timeout`, `rtp_timeout_hold`, `rtp_keepalive`; FreeSWITCH `media_timeout`,"
+        " `rtp-timeout-sec`.",
         explain=_rtp_timeout,
         confidence=0.7,
         symptoms=("calls-dropping", "one-way-audio", "no-audio"),
@@ -285,10 +300,12 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Released by the session timer",
         rfc="RFC 4028 10",
-        recommendation="Nobody refreshed the session. Asterisk `timers`, `timers_sess_expires`; FreeSWITCH `enable-timer`,"
+        recommendation="Nobody refreshed the session. Asterisk `timers`, `timers_sess_expires`; FreeSWITCH"
+        " `enable-timer`,"
         " `session-timeout`; Kamailio `sst`. Check that UPDATE and re-INVITE get through both ways.",
         explain=says(
-            "The BYE of {from} came {lasting} after the session was last set to Session-Expires {code} s, with no"
+            "The BYE of {from} came {lasting} after the session was last set to Session-Expires {code} s,"
+            " with no"
             " refresh between.",
             "Reason",
             "Session-Expires",
@@ -301,10 +318,12 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Session interval too small, and not raised",
         rfc="RFC 4028 6, 7.3",
-        recommendation="Retry with Session-Expires of at least the 422's Min-SE, or set it so from the start (Asterisk"
+        recommendation="Retry with Session-Expires of at least the 422's Min-SE, or set it so from the"
+        " start (Asterisk"
         " `timers_sess_expires`, FreeSWITCH `session-timeout`, Kamailio `sst` `min_se`).",
         explain=says(
-            "{from} answered 422 with Min-SE {value}; the request asked for Session-Expires {other_value} and no retry"
+            "{from} answered 422 with Min-SE {value}; the request asked for Session-Expires {other_value}"
+            " and no retry"
             " with a larger one followed.",
             "Min-SE",
             "Session-Expires",
@@ -318,7 +337,8 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Session never refreshed",
         rfc="RFC 4028 7.2, 10",
-        recommendation="The refresher does not do its part, or the roles were confused by a B2BUA. Allow UPDATE, and set the"
+        recommendation="The refresher does not do its part, or the roles were confused by a B2BUA. Allow"
+        " UPDATE, and set the"
         " refresher explicitly (Asterisk `timers=always`, FreeSWITCH `enable-timer`).",
         explain=_refresh_missing,
         symptoms=("calls-dropping",),
@@ -329,7 +349,8 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Session timer below 90 s",
         rfc="RFC 4028 4, 5",
-        recommendation="Use at least 90 s, usually 1,800 (Asterisk `timers_min_se`, `timers_sess_expires`; FreeSWITCH"
+        recommendation="Use at least 90 s, usually 1,800 (Asterisk `timers_min_se`, `timers_sess_expires`;"
+        " FreeSWITCH"
         " `minimum-session-expires`).",
         explain=_too_small,
         symptoms=("calls-dropping",),
@@ -350,8 +371,9 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="BYE for a call that the peer no longer has",
         rfc="RFC 3261 15.1.2",
-        recommendation="The peer lost the dialog: look for a restart, a failover without state, or changed tags.",
-        explain=says("{from} answered the BYE with \"{line}\"."),
+        recommendation="The peer lost the dialog: look for a restart, a failover without state, or changed"
+        " tags.",
+        explain=says('{from} answered the BYE with "{line}".'),
         symptoms=("calls-dropping",),
     ),
     Rule(
@@ -360,9 +382,11 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="The peer lost the dialog during the call",
         rfc="RFC 3261 12.2.2",
-        recommendation="State was lost or the request reached another node behind a balancer: keep a dialog on its node"
-        " (Kamailio `dispatcher` by Call-ID and `record_route()`), and share or persist dialogs over failover.",
-        explain=says("{from} answered {other_what} inside the running call with \"{line}\".", "", "To"),
+        recommendation="State was lost or the request reached another node behind a balancer: keep a dialog"
+        " on its node"
+        " (Kamailio `dispatcher` by Call-ID and `record_route()`), and share or persist dialogs over"
+        " failover.",
+        explain=says('{from} answered {other_what} inside the running call with "{line}".', "", "To"),
         symptoms=("calls-dropping", "hold", "transfer"),
     ),
     Rule(
@@ -371,11 +395,14 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Both ends changed the session at once",
         rfc="RFC 3261 14.1, 14.2",
-        recommendation="The owner of the Call-ID tries again after 2.1 to 4 s, the other end after 0 to 2 s. If it repeats,"
+        recommendation="The owner of the Call-ID tries again after 2.1 to 4 s, the other end after 0 to 2"
+        " s. If it repeats,"
         " both sides use the same delay: one is not RFC 3261.",
         explain=says(
-            lambda hit: "{count} times \"{line}\" in this dialog"
-            + ("; no new attempt followed within 4 s." if hit.code else "."),
+            lambda hit: (
+                '{count} times "{line}" in this dialog'
+                + ("; no new attempt followed within 4 s." if hit.code else ".")
+            ),
             severity=lambda hit: "medium" if hit.value >= 3 or hit.code else None,
         ),
         symptoms=("hold", "transfer"),
@@ -387,7 +414,7 @@ RULES: tuple[Rule, ...] = (
         title="re-INVITE came while another was pending",
         rfc="RFC 3261 14.2",
         recommendation="Wait for the running offer and answer before the next re-INVITE.",
-        explain=says("{from} answered a re-INVITE with \"{line}\" and Retry-After {value}.", "Retry-After"),
+        explain=says('{from} answered a re-INVITE with "{line}" and Retry-After {value}.', "Retry-After"),
     ),
     Rule(
         id="cseq-regression",
@@ -395,8 +422,13 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="CSeq does not grow",
         rfc="RFC 3261 12.2.2",
-        recommendation="The sender lost its dialog state (restart, failover) or a B2BUA mixes legs; the peer will answer 500.",
-        explain=says("{from} sent CSeq {value} after {other_value} in the same direction of the dialog.", "CSeq", "CSeq"),
+        recommendation="The sender lost its dialog state (restart, failover) or a B2BUA mixes legs; the"
+        " peer will answer 500.",
+        explain=says(
+            "{from} sent CSeq {value} after {other_value} in the same direction of the dialog.",
+            "CSeq",
+            "CSeq",
+        ),
         symptoms=("calls-dropping", "hold"),
     ),
     Rule(
@@ -407,7 +439,7 @@ RULES: tuple[Rule, ...] = (
         rfc="RFC 3261 12.2.1.1",
         recommendation="Allowed, but requests may be missing from the trace.",
         explain=says(
-            "CSeq jumps by {count}, from \"{other_value}\" to \"{value}\".",
+            'CSeq jumps by {count}, from "{other_value}" to "{value}".',
             "CSeq",
             "CSeq",
             severity=lambda hit: "medium" if hit.value > 1000 else None,
@@ -420,8 +452,9 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="CSeq names another method than the request",
         rfc="RFC 3261 8.1.1.5",
-        recommendation="A broken user agent or middlebox writes such requests; peers answer 400 or drop them.",
-        explain=says("\"{line}\" has CSeq \"{value}\".", "CSeq"),
+        recommendation="A broken user agent or middlebox writes such requests; peers answer 400 or drop"
+        " them.",
+        explain=says('"{line}" has CSeq "{value}".', "CSeq"),
         confidence=1.0,
         symptoms=("call-setup-failing",),
     ),
@@ -431,8 +464,9 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Response without To tag",
         rfc="RFC 3261 8.2.6.2",
-        recommendation="Every response but 100 carries a To tag, or no dialog can be made. Correct the answering product.",
-        explain=says("\"{line}\" of {from} has To \"{value}\".", "To"),
+        recommendation="Every response but 100 carries a To tag, or no dialog can be made. Correct the"
+        " answering product.",
+        explain=says('"{line}" of {from} has To "{value}".', "To"),
         confidence=1.0,
         symptoms=("call-setup-failing",),
     ),
@@ -442,7 +476,8 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Dialog tag changes",
         rfc="RFC 3261 12",
-        recommendation="An element between the ends mixes its two legs (B2BUA leak), or an end lost its state. Requests with"
+        recommendation="An element between the ends mixes its two legs (B2BUA leak), or an end lost its"
+        " state. Requests with"
         " foreign tags are answered 481.",
         explain=_tag_changed,
         confidence=0.85,
@@ -454,9 +489,10 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="CANCEL matched no INVITE",
         rfc="RFC 3261 9.2",
-        recommendation="Branch, Via or Request-URI of the CANCEL differ from its INVITE's: look for an ALG or proxy that"
+        recommendation="Branch, Via or Request-URI of the CANCEL differ from its INVITE's: look for an ALG"
+        " or proxy that"
         " rewrites one of them. The phone keeps ringing.",
-        explain=says("{from} answered the CANCEL with \"{line}\".", "", "Via"),
+        explain=says('{from} answered the CANCEL with "{line}".', "", "Via"),
         symptoms=("call-setup-failing",),
     ),
     Rule(
@@ -465,7 +501,8 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="A required extension is not supported",
         rfc="RFC 3261 21.4.16",
-        recommendation="Put the named option tag into Supported (Asterisk `100rel`, `timers`; FreeSWITCH `enable-100rel`,"
+        recommendation="Put the named option tag into Supported (Asterisk `100rel`, `timers`; FreeSWITCH"
+        " `enable-100rel`,"
         " `enable-timer`), or stop requiring it at the peer.",
         explain=_ext_required,
         symptoms=("call-setup-failing",),
@@ -476,7 +513,8 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Transfer failed",
         rfc="RFC 3515 2.4.4",
-        recommendation="Read the target and its final code; check that the transferee may call the target's number form.",
+        recommendation="Read the target and its final code; check that the transferee may call the target's"
+        " number form.",
         explain=_refer_failed,
         symptoms=("transfer",),
     ),
@@ -486,9 +524,12 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Transfer accepted, outcome never told",
         rfc="RFC 3515 2.4.4, RFC 4488",
-        recommendation="The transferee must report with NOTIFY (Event: refer), or both agree on Refer-Sub: false. The"
+        recommendation="The transferee must report with NOTIFY (Event: refer), or both agree on Refer-Sub:"
+        " false. The"
         " transferor's leg hangs until a timer ends it.",
-        explain=says("{to} accepted the REFER ({other_line}) and sent no NOTIFY in the {lasting} after it.", "Refer-To"),
+        explain=says(
+            "{to} accepted the REFER ({other_line}) and sent no NOTIFY in the {lasting} after it.", "Refer-To"
+        ),
         symptoms=("transfer",),
     ),
     Rule(
@@ -497,7 +538,8 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Transfer succeeded, old leg stays",
         rfc="RFC 5589 6.1",
-        recommendation="The transferor should send BYE when the NOTIFY reports success; otherwise the old leg stays up.",
+        recommendation="The transferor should send BYE when the NOTIFY reports success; otherwise the old"
+        " leg stays up.",
         explain=says("{from} reported the transfer's success, and no BYE followed in {lasting}."),
         symptoms=("transfer",),
     ),
@@ -508,7 +550,9 @@ RULES: tuple[Rule, ...] = (
         title="Replaces names a dialog that is not there",
         rfc="RFC 3891 3",
         recommendation="The tags in Replaces are swapped, the dialog is over, or another node holds it.",
-        explain=says("{from} answered the INVITE with Replaces \"{other_value}\" with \"{line}\".", "", "Replaces"),
+        explain=says(
+            '{from} answered the INVITE with Replaces "{other_value}" with "{line}".', "", "Replaces"
+        ),
         symptoms=("transfer",),
     ),
     Rule(
@@ -517,8 +561,9 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Event package not supported",
         rfc="RFC 6665 4.2.1.2",
-        recommendation="Subscribe only to packages that Allow-Events lists; switch the feature off in the phone.",
-        explain=says("{from} does not support Event \"{other_value}\" (\"{line}\").", "Allow-Events", "Event"),
+        recommendation="Subscribe only to packages that Allow-Events lists; switch the feature off in the"
+        " phone.",
+        explain=says('{from} does not support Event "{other_value}" ("{line}").', "Allow-Events", "Event"),
     ),
     Rule(
         id="subscription-lost",
@@ -526,7 +571,8 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Subscription lost",
         rfc="RFC 6665 4",
-        recommendation="One end forgot the subscription (restart, NAT) or does not refresh it. Shorten the expiry behind NAT"
+        recommendation="One end forgot the subscription (restart, NAT) or does not refresh it. Shorten the"
+        " expiry behind NAT"
         " and make the subscriber subscribe again after 481.",
         explain=_subscription_lost,
     ),
@@ -536,9 +582,10 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Call that never ended",
         rfc="RFC 4028 1",
-        recommendation="The BYE was lost or never sent, and nothing cleans up: use session timers (Asterisk `timers`,"
+        recommendation="The BYE was lost or never sent, and nothing cleans up: use session timers (Asterisk"
+        " `timers`,"
         " FreeSWITCH `enable-timer`, Kamailio `sst`) and RTP timeouts.",
-        explain=says("Answered with \"{line}\"; no message and no RTP for {lasting} since, and no BYE."),
+        explain=says('Answered with "{line}"; no message and no RTP for {lasting} since, and no BYE.'),
         symptoms=("calls-dropping",),
     ),
-)  # fmt: skip
+)

@@ -1,4 +1,5 @@
-"""How the signaling rules tell what they saw: sentences filled from a hit's messages, and the messages cited."""
+"""How the signaling rules tell what they saw: sentences filled from a hit's messages, and the messages
+cited."""
 
 from __future__ import annotations
 
@@ -48,13 +49,19 @@ def is_message(tables: Tables, row: int) -> bool:
     return row != NONE and row < len(tables.messages)
 
 
+def sender(tables: Tables, row: int) -> str:
+    """Endpoint that sent a message."""
+    return tables.endpoint(int(tables.messages.source[row]))
+
+
 class Words(dict[str, str]):
     """What a sentence may name, read only when it does.
 
-    Of the hit's message and, with `other_` before, of its second one: `what` (in a few words), `line` (start line),
-    `from`, `to` (endpoints), `value` (of the header asked for), `agent` (User-Agent or Server), `at` (seconds since the
-    first message of the call). Of the hit: `code`, `count` (its value), `lasting` (its value as milliseconds),
-    `apart` (time between the two messages), `number` (dialled), `call` (Call-ID).
+    Of the hit's message and, with `other_` before, of its second one: `what` (in a few words), `line` (start
+    line), `from`, `to` (endpoints), `value` (of the header asked for), `agent` (User-Agent or Server), `at`
+    (time since the first message of the call), `method`, `status`. Of the hit: `code`, `count` (its value),
+    `lasting` (its value as milliseconds), `apart` (time between the two messages), `number` (dialled), `call`
+    (Call-ID).
     """
 
     def __init__(self, tables: Tables, hit: Hit, header: str, other_header: str) -> None:
@@ -195,7 +202,8 @@ def _count_codes(tables: Tables, condition: str) -> dict[int, dict[int, int]]:
 
 
 def codes_between(tables: Tables, condition: str, row: int) -> dict[int, int]:
-    """How often each code of a condition's sightings occurs between the hosts of a message, most frequent first."""
+    """How often each code of a condition's sightings occurs between the hosts of a message, most frequent
+    first."""
     found = _once(tables, f"codes {condition}", lambda tables: _count_codes(tables, condition))
     source, target = tables.peers(row)
     return found.get(_pair(source, target), {})

@@ -6,7 +6,7 @@ The conditions are sighted by `engine/_native/c/conditions_signaling_offers.c`; 
 from __future__ import annotations
 
 from engine.trace.rules.base import NONE, Explanation, Hit, Rule
-from engine.trace.rules.signaling_evidence import cite, duration, says
+from engine.trace.rules.signaling_evidence import cite, duration, says, sender
 from engine.trace.tables import Tables
 
 DIRECTIONS = ("unset", "sendrecv", "sendonly", "recvonly", "inactive")
@@ -52,7 +52,7 @@ def _reinvite_rejected(tables: Tables, hit: Hit) -> Explanation:
     if hit.other != NONE:
         evidence.insert(0, cite(tables, hit.other, "SDP", _media_lines(tables, hit.other)))
     return Explanation(
-        f"{tables.endpoint(int(tables.messages.source[hit.row]))} refused a re-INVITE {wanted} with"
+        f"{sender(tables, hit.row)} refused a re-INVITE {wanted} with"
         f' "{tables.start_line(hit.row)}"; the call goes on with the old session.',
         evidence,
     )
@@ -60,7 +60,7 @@ def _reinvite_rejected(tables: Tables, hit: Hit) -> Explanation:
 
 def _hold_rejected(tables: Tables, hit: Hit) -> Explanation:
     return Explanation(
-        f"{tables.endpoint(int(tables.messages.source[hit.row]))} answered an offer {_description_change(tables, hit.other)}"
+        f"{sender(tables, hit.row)} answered an offer {_description_change(tables, hit.other)}"
         f' with "{tables.start_line(hit.row)}".',
         [cite(tables, hit.other, "SDP", _media_lines(tables, hit.other)), cite(tables, hit.row)],
     )
@@ -77,7 +77,7 @@ def _hold_wrong_answer(tables: Tables, hit: Hit) -> Explanation:
 
 def _hold_not_resumed(tables: Tables, hit: Hit) -> Explanation:
     return Explanation(
-        f"The call was held (a={DIRECTIONS[hit.code & 7]}) by {tables.endpoint(int(tables.messages.source[hit.row]))} and"
+        f"The call was held (a={DIRECTIONS[hit.code & 7]}) by {sender(tables, hit.row)} and"
         f" stayed so for {duration(hit.value)} until the BYE.",
         [cite(tables, hit.row), cite(tables, hit.other)],
         severity="low" if hit.value > 300_000 else None,
@@ -100,7 +100,8 @@ def _sdp_differs(tables: Tables, hit: Hit) -> Explanation:
     early, final = _media_lines(tables, hit.other), _media_lines(tables, hit.row)
     same = " The m-lines are alike, other lines differ." if early == final else ""
     return Explanation(
-        f'The {int(tables.messages.status[hit.other])} answered "{early}", the 2xx of the same dialog "{final}".{same}',
+        f'The {int(tables.messages.status[hit.other])} answered "{early}", the 2xx of the same dialog'
+        f' "{final}".{same}',
         [cite(tables, hit.other, "SDP", early), cite(tables, hit.row, "SDP", final)],
     )
 
@@ -108,9 +109,10 @@ def _sdp_differs(tables: Tables, hit: Hit) -> Explanation:
 def _prack_mismatch(tables: Tables, hit: Hit) -> Explanation:
     value = tables.header(hit.row, "RAck") or "(absent)"
     if hit.code == 3:
-        detail = f"The PRACK with RAck {tables.header(hit.other, 'RAck') if hit.other != NONE else '(not seen)'} was answered 481."
+        sent = tables.header(hit.other, "RAck") if hit.other != NONE else "(not seen)"
+        detail = f"The PRACK with RAck {sent} was answered 481."
     elif hit.code == 2:
-        detail = f"The PRACK of {tables.endpoint(int(tables.messages.source[hit.row]))} has no RAck."
+        detail = f"The PRACK of {sender(tables, hit.row)} has no RAck."
     elif hit.code == 4:
         detail = f'RAck says "{value}", but the INVITE that it acknowledges has CSeq {hit.value} INVITE.'
     else:
@@ -134,9 +136,12 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Late offer never answered",
         rfc="RFC 3261 13.2.2.4",
-        recommendation="The INVITE had no SDP, so the 2xx made the offer and the ACK must carry the answer; without it"
+        recommendation="The INVITE had no SDP, so the 2xx made the offer and the ACK must carry the answer;"
+        " without it"
         " there is no media. Correct the caller's late-offer handling, or let it offer in the INVITE.",
-        explain=says("The INVITE had no SDP and {other_what} made the offer, but the ACK of {from} has no SDP."),
+        explain=says(
+            "The INVITE had no SDP and {other_what} made the offer, but the ACK of {from} has no SDP."
+        ),
         confidence=0.95,
         symptoms=("no-audio", "one-way-audio"),
     ),
@@ -146,11 +151,14 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Offer never answered",
         rfc="RFC 3261 13.2.1",
-        recommendation="The 2xx to an INVITE with an offer must carry the answer, unless a reliable provisional response"
+        recommendation="The 2xx to an INVITE with an offer must carry the answer, unless a reliable"
+        " provisional response"
         " did. Correct the called product, or the element that strips the body.",
         explain=says(
-            lambda hit: "The INVITE offered a session, but \"{line}\" of {from} has no SDP"
-            + (": only an unreliable provisional response had one." if hit.code else "."),
+            lambda hit: (
+                'The INVITE offered a session, but "{line}" of {from} has no SDP'
+                + (": only an unreliable provisional response had one." if hit.code else ".")
+            ),
             "Content-Type",
             "Content-Type",
             severity=lambda hit: "high" if hit.code else None,
@@ -163,7 +171,8 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Answer's m-lines do not match the offer's",
         rfc="RFC 3264 6",
-        recommendation="An answer has one m-line for each of the offer's, in the same order; a refused one has port 0."
+        recommendation="An answer has one m-line for each of the offer's, in the same order; a refused one"
+        " has port 0."
         " Look for a border element's SDP rule that deletes or sorts m-lines.",
         explain=_line_count,
         confidence=0.95,
@@ -175,9 +184,14 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="SDP in the ACK of an INVITE that had an offer",
         rfc="RFC 3264 4",
-        recommendation="The exchange was over with the 2xx; an SDP in the ACK is neither offer nor answer and is ignored or"
+        recommendation="The exchange was over with the 2xx; an SDP in the ACK is neither offer nor answer"
+        " and is ignored or"
         " misread. Remove it at the caller.",
-        explain=says("The INVITE carried an offer, yet the ACK of {from} carries SDP as well.", "Content-Type", "Content-Type"),
+        explain=says(
+            "The INVITE carried an offer, yet the ACK of {from} carries SDP as well.",
+            "Content-Type",
+            "Content-Type",
+        ),
         symptoms=("one-way-audio", "no-audio"),
     ),
     Rule(
@@ -186,8 +200,10 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Reliable provisional response never acknowledged",
         rfc="RFC 3262 3",
-        recommendation="The caller said it supports 100rel and sends no PRACK, or it is lost. Asterisk `100rel=no` (or"
-        " `peer_supported`), FreeSWITCH `enable-100rel=false`, until the path of in-dialog requests is right.",
+        recommendation="The caller said it supports 100rel and sends no PRACK, or it is lost. Asterisk"
+        " `100rel=no` (or"
+        " `peer_supported`), FreeSWITCH `enable-100rel=false`, until the path of in-dialog requests is"
+        " right.",
         explain=says(_prack_missing, "RSeq"),
         symptoms=("call-setup-failing", "early-media"),
     ),
@@ -197,7 +213,8 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="PRACK does not fit its response",
         rfc="RFC 3262 3, 7.2",
-        recommendation="RAck must repeat RSeq, CSeq number and method of the response. Look for a B2BUA that rewrites CSeq"
+        recommendation="RAck must repeat RSeq, CSeq number and method of the response. Look for a B2BUA"
+        " that rewrites CSeq"
         " without RAck.",
         explain=_prack_mismatch,
         symptoms=("call-setup-failing", "early-media"),
@@ -208,9 +225,12 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="RSeq does not count by one",
         rfc="RFC 3262 4",
-        recommendation="Each reliable provisional response of an early dialog has the RSeq of the one before plus one;"
+        recommendation="Each reliable provisional response of an early dialog has the RSeq of the one"
+        " before plus one;"
         " others are not acknowledged.",
-        explain=says("RSeq went from {other_value} to {value} between {other_what} and {what}.", "RSeq", "RSeq"),
+        explain=says(
+            "RSeq went from {other_value} to {value} between {other_what} and {what}.", "RSeq", "RSeq"
+        ),
         symptoms=("early-media",),
     ),
     Rule(
@@ -219,9 +239,10 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="183 without SDP: the caller hears nothing",
         rfc="RFC 3261 13.2.1, RFC 3960",
-        recommendation="Send 180 for local ringback, or 183 with SDP for early media. Asterisk `inband_progress`,"
+        recommendation="Send 180 for local ringback, or 183 with SDP for early media. Asterisk"
+        " `inband_progress`,"
         " FreeSWITCH `ignore_early_media`.",
-        explain=says("{from} sent \"{line}\" without SDP, no 180 and no reliable description before it."),
+        explain=says('{from} sent "{line}" without SDP, no 180 and no reliable description before it.'),
         symptoms=("early-media", "no-audio"),
     ),
     Rule(
@@ -230,9 +251,12 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="180 after early media",
         rfc="RFC 3960 3",
-        recommendation="A 180 behind a 183 with SDP makes some phones play local ringback over the early media. Choose one"
+        recommendation="A 180 behind a 183 with SDP makes some phones play local ringback over the early"
+        " media. Choose one"
         " policy per route.",
-        explain=says("\"{other_line}\" opened early media, then \"{line}\" without SDP followed in the same early dialog."),
+        explain=says(
+            '"{other_line}" opened early media, then "{line}" without SDP followed in the same early dialog.'
+        ),
         symptoms=("early-media",),
     ),
     Rule(
@@ -241,7 +265,8 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Answer differs between provisional and final response",
         rfc="RFC 3261 13.2.1, RFC 6337 3.1.1",
-        recommendation="An unreliable provisional answer and the 2xx must be the same; many user agents ignore the second."
+        recommendation="An unreliable provisional answer and the 2xx must be the same; many user agents"
+        " ignore the second."
         " Correct the called side, or make it use 100rel and UPDATE.",
         explain=_sdp_differs,
         symptoms=("one-way-audio", "no-audio", "early-media"),
@@ -252,12 +277,17 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="INVITE without an offer",
         rfc="RFC 3261 13.2.1",
-        recommendation="Late offer needs peers that support it. Let the caller offer in the INVITE where a peer refuses"
+        recommendation="Late offer needs peers that support it. Let the caller offer in the INVITE where a"
+        " peer refuses"
         " (FreeSWITCH `inbound-late-negotiation`, CUBE early offer).",
         explain=says(
-            lambda hit: "The INVITE of {from} to {to} carries no SDP"
-            + (f" and was answered {hit.code}." if hit.code >= 400 else "."),
-            severity=lambda hit: "medium" if 400 <= hit.code < 500 and hit.code not in (401, 407, 486, 487) else None,
+            lambda hit: (
+                "The INVITE of {from} to {to} carries no SDP"
+                + (f" and was answered {hit.code}." if hit.code >= 400 else ".")
+            ),
+            severity=lambda hit: (
+                "medium" if 400 <= hit.code < 500 and hit.code not in (401, 407, 486, 487) else None
+            ),
         ),
         escalates=False,
         symptoms=("call-setup-failing",),
@@ -268,7 +298,8 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="re-INVITE refused",
         rfc="RFC 3261 14.1",
-        recommendation="The refused change does not happen: hold, transfer, fax or a moved media address fail. Compare the"
+        recommendation="The refused change does not happen: hold, transfer, fax or a moved media address"
+        " fail. Compare the"
         " offer with what the peer takes; Asterisk `direct_media=no` stops re-INVITEs for media.",
         explain=_reinvite_rejected,
         symptoms=("hold", "transfer", "fax", "one-way-audio", "calls-dropping"),
@@ -279,7 +310,8 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="re-INVITEs chase each other",
         rfc="RFC 3264 8",
-        recommendation="Two B2BUAs undo each other's change (direct media, codec order). Asterisk `direct_media=no`;"
+        recommendation="Two B2BUAs undo each other's change (direct media, codec order). Asterisk"
+        " `direct_media=no`;"
         " FreeSWITCH `inbound-bypass-media=false`; fix the codec order on one side.",
         explain=says("{code} re-INVITE or UPDATE with changed SDP within {lasting}, from {what} on."),
         symptoms=("one-way-audio", "calls-dropping", "poor-audio"),
@@ -290,7 +322,8 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Hold refused",
         rfc="RFC 3264 8.4",
-        recommendation="Let the holding side use a=sendonly instead of c=0.0.0.0 or a=inactive (or reverse) as the peer"
+        recommendation="Let the holding side use a=sendonly instead of c=0.0.0.0 or a=inactive (or reverse)"
+        " as the peer"
         " takes it, or hold locally without a re-INVITE.",
         explain=_hold_rejected,
         symptoms=("hold",),
@@ -301,7 +334,8 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Hold answered with a wrong direction",
         rfc="RFC 3264 6.1",
-        recommendation="sendonly is answered recvonly or inactive, inactive only inactive. Music on hold and resuming may"
+        recommendation="sendonly is answered recvonly or inactive, inactive only inactive. Music on hold"
+        " and resuming may"
         " fail otherwise; correct the answering product.",
         explain=_hold_wrong_answer,
         symptoms=("hold", "one-way-audio"),
@@ -322,7 +356,8 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Hold by c=0.0.0.0",
         rfc="RFC 3264 8.4",
-        recommendation="The old way of hold stops RTCP and is not understood everywhere: use a=sendonly or a=inactive.",
+        recommendation="The old way of hold stops RTCP and is not understood everywhere: use a=sendonly or"
+        " a=inactive.",
         explain=says("{from} puts the call on hold with c=IN IP4 0.0.0.0 ({what})."),
         symptoms=("hold",),
     ),
@@ -332,8 +367,11 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="UPDATE refused by an end that allows it",
         rfc="RFC 3311 5.1",
-        recommendation="Take UPDATE out of Allow at that end, or use re-INVITE for session refresh (FreeSWITCH"
+        recommendation="Take UPDATE out of Allow at that end, or use re-INVITE for session refresh"
+        " (FreeSWITCH"
         " `enable-timer`, Asterisk `timers`).",
-        explain=says("{from} lists UPDATE in Allow (\"{other_value}\") and answered one with \"{line}\".", "", "Allow"),
+        explain=says(
+            '{from} lists UPDATE in Allow ("{other_value}") and answered one with "{line}".', "", "Allow"
+        ),
     ),
-)  # fmt: skip
+)

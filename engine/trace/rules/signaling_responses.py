@@ -1,6 +1,7 @@
 """Signaling: failures by response code, release causes, overload and redirection.
 
-The conditions are sighted by `engine/_native/c/conditions_signaling_failures.c` and `_trace.c`; the texts are here, the
+The conditions are sighted by `engine/_native/c/conditions_signaling_failures.c` and `_trace.c`; the texts
+are here, the
 meanings of codes in `code_tables`.
 """
 
@@ -9,7 +10,15 @@ from __future__ import annotations
 from engine.trace.finding import SEVERITIES, Evidence
 from engine.trace.rules.base import Explanation, Hit, Rule
 from engine.trace.rules.code_tables import cause, response_code
-from engine.trace.rules.signaling_evidence import cite, codes_between, duration, invites_to, is_message, says
+from engine.trace.rules.signaling_evidence import (
+    cite,
+    codes_between,
+    duration,
+    invites_to,
+    is_message,
+    says,
+    sender,
+)
 from engine.trace.tables import METHOD, Tables
 
 
@@ -20,9 +29,7 @@ def _tally(counts: dict[int, int]) -> str:
 def _failure(condition: str, tables: Tables, hit: Hit) -> tuple[str, dict[int, int], str]:
     """Sentence, counts by code between the two hosts, and the worst severity of these codes."""
     code = response_code(hit.code)
-    said = [
-        f'{tables.endpoint(int(tables.messages.source[hit.row]))} answered "{tables.start_line(hit.row)}"'
-    ]
+    said = [f'{sender(tables, hit.row)} answered "{tables.start_line(hit.row)}"']
     if is_message(tables, hit.other):
         number = tables.user(hit.other) if tables.method(hit.other) == "INVITE" else ""
         said.append(f" to {tables.method(hit.other) or 'a request'}{f' for {number}' if number else ''}")
@@ -85,22 +92,24 @@ def _response_6xx(tables: Tables, hit: Hit) -> Explanation:
 
 
 def _overload(tables: Tables, hit: Hit) -> Explanation:
-    host = tables.endpoint(int(tables.messages.source[hit.row]))
+    host = sender(tables, hit.row)
     if hit.code == 1:
         return Explanation(
-            f'{host} answered "{tables.start_line(hit.row)}" with Retry-After {tables.header(hit.row, "Retry-After")}: it asks'
+            f'{host} answered "{tables.start_line(hit.row)}" with Retry-After'
+            f" {tables.header(hit.row, 'Retry-After')}: it asks"
             f" to be left alone for {hit.value} s.",
             [cite(tables, hit.row, "Retry-After")],
         )
     return Explanation(
-        f'{host} answered 503 at least {hit.value} times within 60 s, from "{tables.start_line(hit.row)}" on.',
+        f'{host} answered 503 at least {hit.value} times within 60 s, from "{tables.start_line(hit.row)}"'
+        f" on.",
         [cite(tables, hit.row), cite(tables, hit.other)],
     )
 
 
 def _redirect(tables: Tables, hit: Hit) -> Explanation:
     contact = tables.header(hit.row, "Contact") or "(no Contact)"
-    said = f'{tables.endpoint(int(tables.messages.source[hit.row]))} answered "{tables.start_line(hit.row)}" and points to {contact}.'
+    said = f'{sender(tables, hit.row)} answered "{tables.start_line(hit.row)}" and points to {contact}.'
     if hit.code:
         said += " A Contact of these redirections had been tried before: they lead in a circle."
     elif hit.value > 1:
@@ -128,7 +137,7 @@ def _abnormal_cause(tables: Tables, hit: Hit) -> Explanation:
 
 def _retry_ignored(tables: Tables, hit: Hit) -> Explanation:
     return Explanation(
-        f"{tables.endpoint(int(tables.messages.source[hit.row]))} sent a new INVITE {duration(hit.value)} after a 503 with"
+        f"{sender(tables, hit.row)} sent a new INVITE {duration(hit.value)} after a 503 with"
         f" Retry-After {hit.code} s from {tables.endpoint(int(tables.messages.target[hit.row]))}.",
         [cite(tables, hit.other, "Retry-After"), cite(tables, hit.row)],
     )
@@ -136,8 +145,10 @@ def _retry_ignored(tables: Tables, hit: Hit) -> Explanation:
 
 RETRY = "Read the reason phrase and the headers of the answer, and the peer's log at this time."
 BACK_OFF = (
-    "Send this peer less: honour Retry-After, use another route first. Kamailio `dispatcher` (mark the gateway inactive"
-    " on 503), `ratelimit`, `pipelimit`; FreeSWITCH `max-sessions`, `sessions-per-second`; Asterisk `maxcalls`, `maxload`."
+    "Send this peer less: honour Retry-After, use another route first. Kamailio `dispatcher` (mark the"
+    " gateway inactive"
+    " on 503), `ratelimit`, `pipelimit`; FreeSWITCH `max-sessions`, `sessions-per-second`; Asterisk"
+    " `maxcalls`, `maxload`."
 )
 
 RULES: tuple[Rule, ...] = (
@@ -201,7 +212,8 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Call redirected",
         rfc="RFC 3261 8.1.3.4",
-        recommendation="Let the caller's proxy follow the Contacts (Kamailio `uac_redirect` `get_redirects()`, Asterisk"
+        recommendation="Let the caller's proxy follow the Contacts (Kamailio `uac_redirect`"
+        " `get_redirects()`, Asterisk"
         " `redirect_method`), and look for forwarding that points back.",
         explain=_redirect,
         escalates=False,
@@ -213,7 +225,8 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Abnormal release cause",
         rfc="RFC 3326, ITU-T Q.850",
-        recommendation="Look the cause up at the gateway that wrote it: below 32 it is about the number or the user, 34 to 47"
+        recommendation="Look the cause up at the gateway that wrote it: below 32 it is about the number or"
+        " the user, 34 to 47"
         " about capacity, above 79 about protocol. Asterisk `suppress_q850_reason_headers` hides it.",
         explain=_abnormal_cause,
         symptoms=("call-setup-failing", "calls-dropping"),
@@ -226,10 +239,10 @@ RULES: tuple[Rule, ...] = (
         rfc="RFC 3261 20.43",
         recommendation="The text names what the peer could not use; change that part of the offer.",
         explain=says(
-            "{from} warns in \"{line}\": {value}.",
+            '{from} warns in "{line}": {value}.',
             "Warning",
             severity=lambda hit: "medium" if hit.value in (488, 606) else None,
         ),
         symptoms=("call-setup-failing", "no-audio"),
     ),
-)  # fmt: skip
+)

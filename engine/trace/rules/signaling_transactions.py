@@ -10,8 +10,10 @@ from engine.trace.rules.signaling_evidence import answered_between, cite, codes_
 from engine.trace.tables import Tables
 
 UNREACHED = (
-    "Check that the next hop is up and listens on that address, port and transport, that no firewall drops the"
-    " packets, and that DNS SRV and NAPTR records name it. Kamailio: shorten `fr_timer` with `t_set_fr()` and fail"
+    "Check that the next hop is up and listens on that address, port and transport, that no firewall drops"
+    " the"
+    " packets, and that DNS SRV and NAPTR records name it. Kamailio: shorten `fr_timer` with `t_set_fr()`"
+    " and fail"
     " over with `dispatcher`; Asterisk: `qualify_frequency` on the AOR; FreeSWITCH: gateway `ping`."
 )
 
@@ -72,8 +74,10 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="BYE never answered",
         rfc="RFC 3261 15.1.1",
-        recommendation="The Contact of the dialog is not reachable from the end that hangs up, so the peer may keep a"
-        " zombie call and its billing. Correct the Contact behind NAT (Asterisk `rewrite_contact=yes`, FreeSWITCH"
+        recommendation="The Contact of the dialog is not reachable from the end that hangs up, so the peer"
+        " may keep a"
+        " zombie call and its billing. Correct the Contact behind NAT (Asterisk `rewrite_contact=yes`,"
+        " FreeSWITCH"
         " `ext-sip-ip`, Kamailio `fix_nated_contact()` or `add_contact_alias()`), and use session timers.",
         explain=says("{from} sent BYE {code} times to {to} over {lasting} and no response came back."),
         symptoms=("calls-dropping",),
@@ -85,9 +89,11 @@ RULES: tuple[Rule, ...] = (
         title="INVITE sent again before anyone answered",
         rfc="RFC 3261 17.1.1.2",
         recommendation="Look for packet loss on the way, fragmented UDP, or a peer that is slow to send 100."
-        " Kamailio: answer 100 early (`t_newtran()`, `sl_send_reply(\"100\", \"Trying\")`) before DNS or database look-ups.",
+        ' Kamailio: answer 100 early (`t_newtran()`, `sl_send_reply("100", "Trying")`) before DNS or'
+        " database look-ups.",
         explain=says(
-            "{to} gave its first response ({other_line}) {apart} after the INVITE, which {from} had sent {count} times"
+            "{to} gave its first response ({other_line}) {apart} after the INVITE, which {from} had sent"
+            " {count} times"
             " by then.",
             severity=lambda hit: "high" if hit.value >= 4 else None,
         ),
@@ -99,10 +105,12 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Final response sent again and again",
         rfc="RFC 3261 17.2.1",
-        recommendation="The answer does not get back to the client, or its ACK does not get through. Check the path of"
-        " responses: `rport` and `received` (Asterisk `force_rport=yes`, FreeSWITCH `aggressive-nat-detection`,"
+        recommendation="The answer does not get back to the client, or its ACK does not get through. Check"
+        " the path of"
+        " responses: `rport` and `received` (Asterisk `force_rport=yes`, FreeSWITCH"
+        " `aggressive-nat-detection`,"
         " Kamailio `force_rport()`), and fragments dropped by a firewall.",
-        explain=says("{from} sent \"{line}\" {count} times to {to} within {apart}."),
+        explain=says('{from} sent "{line}" {count} times to {to} within {apart}.'),
         symptoms=("call-setup-failing", "calls-dropping"),
     ),
     Rule(
@@ -111,9 +119,12 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="No 100 Trying within 200 ms",
         rfc="RFC 3261 17.2.1",
-        recommendation="A stateful element should send 100 within 200 ms, or the client starts to repeat the INVITE"
+        recommendation="A stateful element should send 100 within 200 ms, or the client starts to repeat"
+        " the INVITE"
         " after 500 ms. Kamailio: `t_newtran()` before slow look-ups.",
-        explain=says("{to} sent no 100; its first response, \"{other_line}\", came {lasting} after the INVITE."),
+        explain=says(
+            '{to} sent no 100; its first response, "{other_line}", came {lasting} after the INVITE.'
+        ),
         symptoms=("slow-setup",),
     ),
     Rule(
@@ -122,9 +133,12 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="First response is slow",
         rfc="RFC 3261 17.2.1",
-        recommendation="The next hop is overloaded, or blocks on DNS or a database before it answers. Look at its load"
+        recommendation="The next hop is overloaded, or blocks on DNS or a database before it answers. Look"
+        " at its load"
         " at that time (Kamailio: more children, asynchronous look-ups; FreeSWITCH: `max-proceeding`).",
-        explain=says("{to} took {lasting} to give the first response (\"{other_line}\") to the INVITE of {from}."),
+        explain=says(
+            '{to} took {lasting} to give the first response ("{other_line}") to the INVITE of {from}.'
+        ),
         symptoms=("slow-setup",),
     ),
     Rule(
@@ -133,10 +147,12 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Provisional response, but never a final one",
         rfc="RFC 3261 16.8, 13.3.1.1",
-        recommendation="The called side hangs after its provisional response. A proxy should run timer C (Kamailio `tm`"
+        recommendation="The called side hangs after its provisional response. A proxy should run timer C"
+        " (Kamailio `tm`"
         " `fr_inv_timer`), a B2BUA a ring timeout (Asterisk `Dial()` timeout, FreeSWITCH `call_timeout`).",
         explain=says(
-            "{to} answered the INVITE with \"{other_line}\" and nothing final followed in the {lasting} that the trace"
+            '{to} answered the INVITE with "{other_line}" and nothing final followed in the {lasting} that'
+            " the trace"
             " goes on; the caller did not cancel."
         ),
         symptoms=("call-setup-failing",),
@@ -147,9 +163,13 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="INVITE's Expires ran out without a final response",
         rfc="RFC 3261 13.2.1",
-        recommendation="The called side should send 487 when the INVITE's Expires has passed. Raise or drop Expires at"
+        recommendation="The called side should send 487 when the INVITE's Expires has passed. Raise or drop"
+        " Expires at"
         " the caller, or shorten the ringing time.",
-        explain=says("The INVITE of {from} says Expires {count} s; no final response came from {to} in that time.", "Expires"),
+        explain=says(
+            "The INVITE of {from} says Expires {count} s; no final response came from {to} in that time.",
+            "Expires",
+        ),
         symptoms=("call-setup-failing",),
     ),
     Rule(
@@ -158,10 +178,12 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="CANCEL accepted, but the INVITE is never finished",
         rfc="RFC 3261 9.1, 9.2",
-        recommendation="A server that takes a CANCEL must answer the INVITE with 487. Update or work around the called"
+        recommendation="A server that takes a CANCEL must answer the INVITE with 487. Update or work around"
+        " the called"
         " product; the caller must give the INVITE up by itself 32 s after its CANCEL.",
         explain=says(
-            "{to} answered the CANCEL with {code}, but sent no final response to the INVITE in the {lasting} after it."
+            "{to} answered the CANCEL with {code}, but sent no final response to the INVITE in the"
+            " {lasting} after it."
         ),
         symptoms=("call-setup-failing",),
     ),
@@ -171,8 +193,9 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Answered while it was being cancelled",
         rfc="RFC 3261 9.1",
-        recommendation="A race that the protocol allows: the caller must send ACK and then BYE for the late answer.",
-        explain=says("{from} answered (\"{line}\") {apart} after the CANCEL."),
+        recommendation="A race that the protocol allows: the caller must send ACK and then BYE for the late"
+        " answer.",
+        explain=says('{from} answered ("{line}") {apart} after the CANCEL.'),
     ),
     Rule(
         id="cancel-before-1xx",
@@ -180,9 +203,13 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="CANCEL sent before any provisional response",
         rfc="RFC 3261 9.1",
-        recommendation="The client must wait for a provisional response before it cancels; a CANCEL that overtakes its"
-        " INVITE is answered 481 and the phone keeps ringing. Correct the client, or let the proxy hold the CANCEL.",
-        explain=says("{from} sent CANCEL {lasting} after the INVITE, before any provisional response of {to}."),
+        recommendation="The client must wait for a provisional response before it cancels; a CANCEL that"
+        " overtakes its"
+        " INVITE is answered 481 and the phone keeps ringing. Correct the client, or let the proxy hold the"
+        " CANCEL.",
+        explain=says(
+            "{from} sent CANCEL {lasting} after the INVITE, before any provisional response of {to}."
+        ),
         symptoms=("call-setup-failing",),
     ),
     Rule(
@@ -191,7 +218,8 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Many early dialogs",
         rfc="RFC 3261 12.1",
-        recommendation="The call forks to many targets. If callers hear mixed or cut ringing, limit parallel forking"
+        recommendation="The call forks to many targets. If callers hear mixed or cut ringing, limit"
+        " parallel forking"
         " (Asterisk `follow_early_media_fork`, Kamailio serial forking with `t_load_contacts()`).",
         explain=says("The INVITE met {count} different To tags in provisional responses."),
     ),
@@ -201,10 +229,12 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Several endpoints answered one INVITE",
         rfc="RFC 3261 13.2.2.4",
-        recommendation="The caller must ACK and BYE every answer but one. Check parallel forking at the proxy: it should"
+        recommendation="The caller must ACK and BYE every answer but one. Check parallel forking at the"
+        " proxy: it should"
         " cancel the other branches as soon as one answers.",
         explain=says(
-            "The INVITE was answered with 2xx by {count} endpoints (different To tags): \"{value}\" and \"{other_value}\".",
+            'The INVITE was answered with 2xx by {count} endpoints (different To tags): "{value}" and'
+            ' "{other_value}".',
             "To",
             "To",
         ),
@@ -216,11 +246,14 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Long post-dial delay",
         rfc="RFC 6076 4.3",
-        recommendation="Find the hop where the time goes: compare the first response times hop by hop. Usual causes are"
-        " serial route retries, DNS look-ups, STIR/SHAKEN or number portability queries (Kamailio: `dispatcher` probing"
+        recommendation="Find the hop where the time goes: compare the first response times hop by hop."
+        " Usual causes are"
+        " serial route retries, DNS look-ups, STIR/SHAKEN or number portability queries (Kamailio:"
+        " `dispatcher` probing"
         " so that dead gateways are not tried; shorter `fr_timer`).",
         explain=says(
-            "The caller waited {lasting} from the INVITE for {number} to the first sign of progress (\"{other_line}\").",
+            "The caller waited {lasting} from the INVITE for {number} to the first sign of progress"
+            ' ("{other_line}").',
             severity=lambda hit: "high" if hit.value > 8000 else None,
         ),
         symptoms=("slow-setup",),
@@ -231,7 +264,8 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="ACK is slow",
         rfc="RFC 3261 13.2.2.4",
-        recommendation="Look for load or a blocking look-up at the caller or a proxy on the way of the ACK; the start of"
+        recommendation="Look for load or a blocking look-up at the caller or a proxy on the way of the ACK;"
+        " the start of"
         " speech is cut off until it arrives.",
         explain=says("The ACK followed the 2xx after {lasting} ({what} to {other_what})."),
         symptoms=("slow-setup",),
@@ -242,9 +276,10 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Rang for more than a minute",
         rfc="RFC 3261 13.3.1.1",
-        recommendation="Nobody answered for long. A ring timeout frees the line (Asterisk `Dial()` timeout, FreeSWITCH"
+        recommendation="Nobody answered for long. A ring timeout frees the line (Asterisk `Dial()` timeout,"
+        " FreeSWITCH"
         " `call_timeout`, Kamailio `fr_inv_timer`).",
-        explain=says("{lasting} passed between \"{line}\" and the final response \"{other_line}\"."),
+        explain=says('{lasting} passed between "{line}" and the final response "{other_line}".'),
     ),
     Rule(
         id="short-call",
@@ -252,7 +287,8 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Very short call",
         rfc="RFC 6076 4.5",
-        recommendation="Listen for one-way audio, wrong numbers, robocalls or false answer supervision: compare media"
+        recommendation="Listen for one-way audio, wrong numbers, robocalls or false answer supervision:"
+        " compare media"
         " and the side that hangs up.",
         explain=_short_call,
         confidence=0.7,
@@ -265,7 +301,8 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Answered and released at once",
         rfc="RFC 6076 4.5",
-        recommendation="Usual causes: false answer supervision, a voicemail detector that hangs up, or an end that does"
+        recommendation="Usual causes: false answer supervision, a voicemail detector that hangs up, or an"
+        " end that does"
         " not like the answer's codec or SRTP. Compare the offer with the answer and read Reason in the BYE.",
         explain=_zero_duration,
         symptoms=("calls-dropping", "call-setup-failing"),
@@ -276,11 +313,14 @@ RULES: tuple[Rule, ...] = (
         category="signaling",
         title="Method that is not registered",
         rfc="RFC 3261 8.2.1",
-        recommendation="Methods are case sensitive and registered at IANA. Send an unknown one only to peers that list it"
+        recommendation="Methods are case sensitive and registered at IANA. Send an unknown one only to"
+        " peers that list it"
         " in Allow.",
         explain=says(
-            lambda hit: "{from} sent \"{line}\" to {to}" + (f", which answered {hit.code}." if hit.code else "."),
+            lambda hit: (
+                '{from} sent "{line}" to {to}' + (f", which answered {hit.code}." if hit.code else ".")
+            ),
             severity=lambda hit: "medium" if hit.code in (405, 501) else None,
         ),
     ),
-)  # fmt: skip
+)

@@ -172,8 +172,8 @@ CASES: dict[str, tuple[Play, Play, str]] = {
     "anonymous-no-pai": (
         lambda: invite(headers={"From": '"Anonymous" <sip:anonymous@anonymous.invalid>;tag=1'}), good, "anonymous"),
     "diversion-missing": (
-        lambda: invite(headers={"Referred-By": "<sip:3003@198.51.100.10>"}),
-        lambda: invite(headers={"Referred-By": "<sip:3003@198.51.100.10>", "Diversion": "<sip:3003@198.51.100.10>"}), "Diversion"),
+        lambda: invite(uri="sip:2002@203.0.113.20;cause=302"),
+        lambda: invite(uri="sip:2002@203.0.113.20;cause=302", headers={"Diversion": "<sip:3003@198.51.100.10>"}), "Diversion"),
     "emergency-no-location": (
         lambda: invite(uri="sip:112@203.0.113.20"),
         lambda: invite(uri="sip:112@203.0.113.20", headers={"Geolocation": "<cid:a@b>"}), "Geolocation"),

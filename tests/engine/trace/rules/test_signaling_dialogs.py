@@ -1,4 +1,5 @@
-"""Signaling rules of dialogs, session timers, transfers and subscriptions: each fires, each near miss is silent."""
+"""Signaling rules of dialogs, session timers, transfers and subscriptions: each fires, each near miss is
+silent."""
 
 from __future__ import annotations
 
@@ -50,9 +51,10 @@ def media_until(caller_s: float, bye_s: float) -> Scene:
     return call.bye(bye_s, from_caller=False).ok().scene
 
 
-def referred(status: int, fragment: str | None = None, **options: object) -> Call:
+def referred(status: int, fragment: str | None = None, **options: str) -> Call:
     """A REFER by the caller, its answer, and the NOTIFY of the outcome."""
-    call = up().request("REFER", at=5, headers={"Refer-To": "<sip:3003@203.0.113.20>", **options})  # type: ignore[arg-type]
+    headers = {"Refer-To": "<sip:3003@203.0.113.20>", **options}
+    call = up().request("REFER", at=5, headers=headers)
     call.response(status)
     if fragment:
         call.request(

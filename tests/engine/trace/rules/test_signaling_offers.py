@@ -1,4 +1,5 @@
-"""Signaling rules of offers, answers, reliable provisionals and hold: each fires, and each near miss stays silent."""
+"""Signaling rules of offers, answers, reliable provisionals and hold: each fires, and each near miss stays
+silent."""
 
 from __future__ import annotations
 
@@ -85,7 +86,8 @@ CASES = {
     "answer-missing": (
         lambda: new().invite(0).trying().ringing().ok(sdp=False).ack().scene,
         lambda: (
-            new().invite(0).trying().progress(headers=RELIABLE).prack().ok(to="PRACK").ok(to="INVITE", sdp=False)
+            new().invite(0).trying().progress(headers=RELIABLE).prack().ok(to="PRACK").ok(to="INVITE",
+            sdp=False)
             .ack().scene
         ),
         "has no SDP",
@@ -110,7 +112,8 @@ CASES = {
         "high",
     ),
     "prack-rack-mismatch": (lambda: reliable(7), lambda: reliable(1), '"7 102 INVITE"', "medium"),
-    "rel1xx-out-of-order": (lambda: reliable(1, second=5), lambda: reliable(1, second=2), "from 1 to 5", "low"),
+    "rel1xx-out-of-order": (lambda: reliable(1, second=5), lambda: reliable(1, second=2), "from 1 to 5",
+    "low"),
     "early-media-no-sdp": (
         lambda: new().invite(0).trying().progress(sdp=None).ok(3).ack().scene,
         lambda: new().invite(0).trying().progress(sdp=None).ringing().ok(3).ack().scene,
@@ -142,7 +145,8 @@ CASES = {
         "high",
     ),
     "reinvite-loop": (lambda: changes(8, 2.0), lambda: changes(8, 10.0), "7 re-INVITE", "high"),
-    "hold-rejected": (lambda: refused("sendonly"), lambda: refused("sendrecv"), "to hold (a=sendonly)", "medium"),
+    "hold-rejected": (lambda: refused("sendonly"), lambda: refused("sendrecv"), "to hold (a=sendonly)",
+    "medium"),
     "hold-wrong-answer": (
         lambda: held("sendonly", "sendonly").bye(9).ok().scene,
         lambda: held("sendonly", "recvonly").bye(9).ok().scene,

@@ -1,4 +1,5 @@
-"""Signaling rules of failure codes, causes, overload and redirection: each fires, each near miss is silent."""
+"""Signaling rules of failure codes, causes, overload and redirection: each fires, each near miss is
+silent."""
 
 from __future__ import annotations
 
@@ -175,3 +176,26 @@ def test_a_fixed_call_length_names_its_first_suspects(seconds: float, suspect: s
     found = interval_suspects(seconds)
     assert suspect in found
     assert bool(found) == bool(suspect)
+
+
+@pytest.mark.parametrize("status", [302, 408, 421, 422, 481, 488, 489, 491, 500, 503, 603])
+@pytest.mark.parametrize(
+    "method", ["INVITE", "BYE", "CANCEL", "UPDATE", "REFER", "NOTIFY", "SUBSCRIBE", "PRACK"]
+)
+def test_a_response_whose_request_was_never_captured_is_read_and_claims_no_timeout(
+    method: str, status: int
+) -> None:
+    unseen = Scene().call()
+    unseen.request(method, in_dialog=method != "INVITE").response(status)
+    scene = Scene().sip(1, unseen.callee, unseen.caller, unseen.sent).wait(100)
+    report = scene.report()
+    assert report.summary.messages == 1
+    assert not {f.rule for f in report.findings} & {"invite-timeout", "non-invite-timeout", "missing-ack"}
+
+
+def test_a_call_of_thousands_of_refused_changes_is_read_and_told() -> None:
+    call = Scene().call().answered()
+    for n in range(600):
+        call.reinvite(5 + n, sdp=True).response((488, 491, 481, 500, 422)[n % 5]).ack()
+    findings = call.scene.findings()
+    assert {"reinvite-rejected", "glare-491", "in-dialog-481"} <= set(findings)

@@ -1,4 +1,5 @@
-"""Signaling rules of single transactions and of a call's own times: each fires, and each near miss stays silent."""
+"""Signaling rules of single transactions and of a call's own times: each fires, and each near miss stays
+silent."""
 
 from __future__ import annotations
 
