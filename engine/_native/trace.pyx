@@ -41,6 +41,19 @@ def codec_names():
     return tuple(sdp_codec_name(number).decode() for number in range(SDP_CODEC_COUNT))
 
 
+def _places():
+    cdef const column *columns
+    places = {}
+    for number, name in enumerate(TABLE_NAMES):
+        count = table_columns(number, &columns)
+        places[name] = {columns[i].name.decode(): i for i in range(count)}
+    return places
+
+
+# by table: column names and their places
+COLUMN_PLACES = _places()
+
+
 cdef class _Input:
     """Holds an input's buffer for as long as rows point into it."""
 
@@ -224,6 +237,19 @@ cdef class Trace:
         heads[7] = <table_head *>&t.events
         heads[8] = <table_head *>&t.streams
         return heads[number]
+
+    def rows(self, name):
+        """Rows of a table."""
+        return self._head(TABLE_NAMES.index(name)).count
+
+    def column(self, name, column_name):
+        """One column of a table as an array over native memory; KeyError when there is none of that name."""
+        cdef int number = TABLE_NAMES.index(name)
+        cdef int place = COLUMN_PLACES[name][column_name]
+        cdef table_head *head = self._head(number)
+        cdef const column *columns
+        table_columns(number, &columns)
+        return self._array((<void **>(head + 1))[place], chr(columns[place].kind), columns[place].size, head.count)
 
     def table(self, name):
         """(rows, {column: array}) of a table."""

@@ -17,7 +17,7 @@ from engine.trace.finding import SEVERITIES, Evidence, Finding, Report, Summary
 from engine.trace.reading import Options, Progress, Source, read
 from engine.trace.rules.base import NONE, Explanation, Hit, Hits, Rule, Rows
 from engine.trace.symptoms import confidence_for, symptom_of
-from engine.trace.tables import Tables
+from engine.trace.tables import CONDITIONS, Tables
 
 WEIGHT = {"critical": 16.0, "high": 8.0, "medium": 4.0, "low": 2.0, "info": 1.0}
 EVIDENCE_MAX = 5
@@ -38,6 +38,8 @@ def rules() -> tuple[Rule, ...]:
         for rule in stated:
             if rule.id in found:
                 raise ValueError(f"two rules are called {rule.id}")
+            if rule.severity not in SEVERITIES:
+                raise ValueError(f"rule {rule.id} has no severity {rule.severity!r}")
             found[rule.id] = rule
     return tuple(found.values())
 
@@ -77,11 +79,9 @@ def report(
     label_endpoints(tables, endpoints)
     findings: list[Finding] = []
     omitted = 0
-    for rule in rules():
-        if rule.severity not in SEVERITIES:
-            raise ValueError(f"rule {rule.id} has no severity {rule.severity!r}")
-        hits = _select(rule, tables)
-        if hits is not None and len(hits):
+    for rule in _active(tables):
+        hits = tables.sightings_of(rule.id) if rule.select is None else rule.select(tables)
+        if len(hits):
             made, left = _findings_of(rule, tables, hits)
             findings += made
             omitted += left
@@ -121,12 +121,24 @@ def label_endpoints(tables: Tables, labels: Sequence[str]) -> None:
     tables.endpoint_names.update(seen)
 
 
-def _select(rule: Rule, tables: Tables) -> Hits | None:
-    if rule.select is None:
-        return tables.sightings_of(rule.id) if tables.sighted(rule.id) else None
-    if rule.needs and not any(tables.sighted(need) for need in rule.needs):
-        return None
-    return rule.select(tables)
+@functools.cache
+def _plan() -> tuple[tuple[tuple[Rule, frozenset[int]], ...], tuple[Rule, ...]]:
+    """(rules that need a condition, with the numbers of those that will do), (rules that always run)."""
+    gated, always = [], []
+    for rule in rules():
+        needs = (rule.id,) if rule.select is None else rule.needs
+        if needs:
+            gated.append((rule, frozenset(CONDITIONS[need] for need in needs)))
+        else:
+            always.append(rule)
+    return tuple(gated), tuple(always)
+
+
+def _active(tables: Tables) -> list[Rule]:
+    """Rules that can fire: one of their conditions was sighted, or they look at whole columns."""
+    gated, always = _plan()
+    sighted = tables.trace.condition_counts().keys()
+    return [*(rule for rule, needs in gated if not needs.isdisjoint(sighted)), *always]
 
 
 # ---- which peers a hit is between ----

@@ -32,18 +32,31 @@ OUTCOMES = (
 
 
 class Table:
-    """Columns of one table as attributes; `len()` is its rows. Arrays are views: valid while the trace lives."""
+    """One table: columns are attributes, made when first asked for; `len()` is its rows.
 
-    def __init__(self, count: int, columns: dict[str, npt.NDArray[Any]]) -> None:
-        self.__dict__.update(columns)
-        self.columns = columns
-        self.count = count
+    Arrays are views over native memory, read-only and valid as long as they live.
+    """
+
+    def __init__(self, trace: native.Trace, name: str) -> None:
+        self.trace = trace
+        self.name = name
+        self.count: int = trace.rows(name)
 
     def __len__(self) -> int:
         return self.count
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns, in their order."""
+        return tuple(native.COLUMN_PLACES[self.name])
+
     def __getattr__(self, name: str) -> npt.NDArray[Any]:
-        raise AttributeError(f"no column {name!r}; columns are {', '.join(self.columns)}")
+        try:
+            column: npt.NDArray[Any] = self.trace.column(self.name, name)
+        except KeyError:
+            raise AttributeError(f"{self.name} has no column {name!r}") from None
+        self.__dict__[name] = column
+        return column
 
 
 class Tables:
@@ -51,15 +64,15 @@ class Tables:
 
     def __init__(self, trace: native.Trace) -> None:
         self.trace = trace
-        self.messages = Table(*trace.table("messages"))
-        self.transactions = Table(*trace.table("transactions"))
-        self.calls = Table(*trace.table("calls"))
-        self.media_lines = Table(*trace.table("media_lines"))
-        self.endpoints = Table(*trace.table("endpoints"))
-        self.strings = Table(*trace.table("strings"))
-        self.sightings = Table(*trace.table("sightings"))
-        self.events = Table(*trace.table("events"))
-        self.streams = Table(*trace.table("streams"))
+        self.messages = Table(trace, "messages")
+        self.transactions = Table(trace, "transactions")
+        self.calls = Table(trace, "calls")
+        self.media_lines = Table(trace, "media_lines")
+        self.endpoints = Table(trace, "endpoints")
+        self.strings = Table(trace, "strings")
+        self.sightings = Table(trace, "sightings")
+        self.events = Table(trace, "events")
+        self.streams = Table(trace, "streams")
         self.call_messages: Rows = trace.call_messages()
         self.call_streams: Rows = trace.call_streams()
         self.endpoint_names: dict[int, str] = {}

@@ -102,7 +102,8 @@ static int line_is_plain(struct sip_walk *w, uint32_t start, uint32_t end) {
     }
     if (memcmp(at + length - 8, " SIP/2.0", 8) || *at == ' ') return 0;
     const uint32_t method = (uint32_t)((const uint8_t *)memchr(at, ' ', length) - at);
-    if (method + 9 >= length || memchr(at + method + 1, ' ', length - method - 1) != at + length - 8) return 0;
+    if (method + 9 >= length) return 0;
+    if (memchr(at + method + 1, ' ', length - method - 1) != at + length - 8) return 0;
     m->method = sip_method_id(at, method);
     if (!m->method && !sip_is_token(at, method)) return 0;
     m->method_name = (struct sip_span){start, method};
@@ -236,8 +237,10 @@ static void forms_note(struct sip_walk *w) {
         m->flags |= SIP_LONG;
         return;
     }
-    for (uint32_t row = 0; row < m->header_count; row++)
-        if (w->headers[row].name_length > 1 && sip_has_bit(sip_compact_headers, w->headers[row].id)) m->flags |= SIP_LONG;
+    for (uint32_t row = 0; row < m->header_count; row++) {
+        const struct sip_header *header = &w->headers[row];
+        if (header->name_length > 1 && sip_has_bit(sip_compact_headers, header->id)) m->flags |= SIP_LONG;
+    }
 }
 
 static ptrdiff_t frame(struct sip_walk *w, int framing) {

@@ -93,9 +93,10 @@ static const char METHODS[SIP_METHOD_COUNT][16] = {
 #define METHOD_SLOT(letter, length) (((letter) + 10 * (length)) & 31)
 #define METHOD(name, letter) [METHOD_SLOT(letter, sizeof #name - 1)] = SIP_METHOD_##name
 static const uint8_t METHOD_SLOTS[32] = {
-    METHOD(INVITE, 'V'),  METHOD(ACK, 'K'),    METHOD(BYE, 'E'),       METHOD(CANCEL, 'N'), METHOD(OPTIONS, 'T'),
-    METHOD(REGISTER, 'G'), METHOD(PRACK, 'A'), METHOD(UPDATE, 'D'),    METHOD(INFO, 'F'),   METHOD(SUBSCRIBE, 'B'),
-    METHOD(NOTIFY, 'T'),  METHOD(REFER, 'F'),  METHOD(MESSAGE, 'S'),   METHOD(PUBLISH, 'B'),
+    METHOD(INVITE, 'V'),  METHOD(ACK, 'K'),       METHOD(BYE, 'E'),    METHOD(CANCEL, 'N'),
+    METHOD(OPTIONS, 'T'), METHOD(REGISTER, 'G'),  METHOD(PRACK, 'A'),  METHOD(UPDATE, 'D'),
+    METHOD(INFO, 'F'),    METHOD(SUBSCRIBE, 'B'), METHOD(NOTIFY, 'T'), METHOD(REFER, 'F'),
+    METHOD(MESSAGE, 'S'), METHOD(PUBLISH, 'B'),
 };
 #undef METHOD
 
@@ -109,6 +110,5 @@ uint8_t sip_method_id(const uint8_t *name, size_t length) {
     memcpy(copy, name, length);
     const uint8_t id = METHOD_SLOTS[METHOD_SLOT(name[2], length)];
     const uint8_t *known = (const uint8_t *)METHODS[id];
-    const uint64_t difference = (sip_load(copy) ^ sip_load(known)) | (sip_load(copy + 8) ^ sip_load(known + 8));
-    return difference ? SIP_METHOD_OTHER : id;
+    return memcmp(copy, known, sizeof copy) ? SIP_METHOD_OTHER : id;
 }

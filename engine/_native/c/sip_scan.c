@@ -42,7 +42,9 @@ TL_INLINE uint32_t colon_index_scalar(const uint8_t *line) {
     return 32;
 }
 
-TL_INLINE uint64_t name_head_scalar(const uint8_t *line, uint32_t length) { return sip_name_head(line, length); }
+TL_INLINE uint64_t name_head_scalar(const uint8_t *line, uint32_t length) {
+    return sip_name_head(line, length);
+}
 
 TL_INLINE int line_named_scalar(const uint8_t *line, const struct sip_entry *entry) {
     uint64_t difference = 0;

@@ -56,8 +56,9 @@ TARGET static void ISA(lines_find)(struct sip_walk *w) {
         }
         if (i == blocks) break;
         if (i == whole) ISA(tail_read)(w, left % 64, &block);
-        const uint64_t keep = block_special(w, block.line_feed, block.carriage_return, after_return(&block, &p),
-                                            after_feed(&block, &p), base + 64 * i);
+        const uint64_t after_cr = after_return(&block, &p), after_lf = after_feed(&block, &p);
+        const uint64_t keep =
+            block_special(w, block.line_feed, block.carriage_return, after_cr, after_lf, base + 64 * i);
         block.line_feed &= keep;
         block.carriage_return &= keep;
         block.unusual &= keep;

@@ -25,7 +25,7 @@ def _select(test: Callable[[Tables, Handshake], bool]) -> Callable[[Tables], Hit
     """Handshakes that pass a test; `row` is the event, `value` the place in the list."""
 
     def select(tables: Tables) -> Hits:
-        if not np.isin(tables.events.kind, (EVENT_DTLS, EVENT_TLS)).any():
+        if not len(tables.events) or not np.isin(tables.events.kind, (EVENT_DTLS, EVENT_TLS)).any():
             return hits_of([])
         chosen = [at for at, shake in enumerate(handshakes(tables)) if test(tables, shake)]
         return hits_of([NONE] * len(chosen), row=[handshakes(tables)[at].event for at in chosen], value=chosen)
@@ -108,6 +108,8 @@ def _mutual(tables: Tables, shake: Handshake) -> bool:
 def _dtls_silent(tables: Tables) -> Hits:
     """Calls whose answer agreed on DTLS-SRTP and whose media ports never finish a handshake within 10 s."""
     c, lines = tables.calls, tables.media_lines
+    if tables.no_time or not (len(tables.streams) or len(tables.events)):
+        return hits_of([])
     calls = np.flatnonzero((c.answer_line != NONE) & (c.answer_row != NONE) & (c.offer_line != NONE))
     if not len(calls) or tables.no_time:
         return hits_of([])
@@ -152,7 +154,7 @@ def _fingerprints(tables: Tables, row: int) -> list[tuple[str, str]]:
 
 def _mismatched(tables: Tables) -> Hits:
     """DTLS certificates that no fingerprint of the call's descriptions names (DTLS 1.2 shows them in clear)."""
-    if not (tables.events.kind == EVENT_DTLS).any():
+    if not len(tables.events) or not (tables.events.kind == EVENT_DTLS).any():
         return hits_of([])
     lines, announced = tables.media_lines, tables.endpoints.announced
     calls, rows, places = [], [], []

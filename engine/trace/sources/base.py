@@ -11,7 +11,7 @@ import re
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from heapq import merge
 from ipaddress import IPv6Address
 from operator import itemgetter
@@ -206,6 +206,7 @@ def unreadable(head: bytes) -> str | None:
     return None
 
 
+@lru_cache(maxsize=4)
 def detect(head: bytes) -> Format:
     """The format the first 64 KiB speak for most; plain messages when none does."""
     if framing.begins_with_message(head):
