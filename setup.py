@@ -18,7 +18,7 @@ TRACE += sorted(path.stem for path in (NATIVE / "c").glob("conditions_*.c"))
 KERNELS = {
     "sip": SIP,
     "sdp": SIP + SDP,
-    "packet": PACKET + ["address"],
+    "packet": [*PACKET, "address"],
     "rtp": RTP,
     "trace": SIP + SDP + PACKET + RTP + TRACE,
 }

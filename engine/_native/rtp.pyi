@@ -1,8 +1,8 @@
-from typing_extensions import Buffer
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Buffer
 
 MALFORMED: int
 ON_PROBATION: int

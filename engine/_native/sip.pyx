@@ -99,14 +99,14 @@ AddressFlag = _bits("AddressFlag", "BRACKETS QUOTED UNBALANCED DISPLAY_UNQUOTED 
 ViaFlag = _bits("ViaFlag", "RPORT RECEIVED COOKIE BRANCH MALFORMED PORT_BAD ALIAS UNBRACKETED_V6")
 Scheme = _numbers("Scheme", "OTHER SIP SIPS TEL URN")
 Transport = _numbers("Transport", "NONE UDP TCP TLS SCTP WS WSS OTHER")
-AddressClass = _numbers("AddressClass", """NONE NAME PUBLIC PRIVATE CGNAT LINK_LOCAL LOOPBACK UNSPECIFIED MULTICAST
-    BROADCAST INVALID""")
+AddressClass = _numbers("AddressClass", """NONE NAME PUBLIC PRIVATE CGNAT LINK_LOCAL LOOPBACK UNSPECIFIED
+    MULTICAST BROADCAST INVALID""")
 
 Literal = namedtuple("Literal", "text family kind port ip", module=__name__)
 Uri = namedtuple("Uri", "scheme user password host port parameters headers flags scheme_id transport address",
                  module=__name__)
-Via = namedtuple("Via", """version transport_name transport host port branch received rport parameters flags sent_by
-    received_from""", module=__name__)
+Via = namedtuple("Via", """version transport_name transport host port branch received rport parameters flags
+    sent_by received_from""", module=__name__)
 _Address = namedtuple("_Address", "display uri parameters tag flags parsed", module=__name__)
 
 
@@ -135,7 +135,8 @@ _FOLD = re.compile(rb"[ \t]*\r*\n[ \t]+")
 
 # ---- bytes in, spans out ----
 
-cdef class Span:
+@cython.auto_pickle(False)
+cdef class _Span:
     """A buffer held while C looks at it."""
 
     cdef Py_buffer view
@@ -164,6 +165,9 @@ cdef class Span:
         return PyBytes_FromStringAndSize(<const char *>self.view.buf + span.offset, span.length)
 
 
+cdef _Span _NOTHING = _Span(b"")
+
+
 cdef sip_span _span(uint32_t offset, uint32_t length) noexcept:
     cdef sip_span span
     span.offset = offset
@@ -172,17 +176,20 @@ cdef sip_span _span(uint32_t offset, uint32_t length) noexcept:
 
 
 @cython.final
-@cython.no_gc_clear
+@cython.auto_pickle(False)
 cdef class Message:
     """One tokenized message. Holds the buffer it was scanned from; texts are copied out on access."""
 
-    cdef Span span
+    cdef _Span span
     cdef sip_message m
     cdef sip_header *rows
     cdef readonly Py_ssize_t length
     cdef readonly bint is_response
 
-    def __init__(self):
+    def __cinit__(self):
+        self.span = _NOTHING
+
+    def __init__(self, *args, **kwargs):
         raise TypeError("use scan()")
 
     def __dealloc__(self):
@@ -328,15 +335,15 @@ cdef class Message:
 def scan(buffer, bint stream=False):
     """Tokenizes the first message of a buffer.
 
-    Raises Malformed when there is no SIP start line. With `stream` the message ends after Content-Length bytes
-    and None is returned when bytes are missing; otherwise it ends where the buffer ends.
+    Raises Malformed when there is no SIP start line. With `stream` the message ends after Content-Length
+    bytes and None is returned when bytes are missing; otherwise it ends where the buffer ends.
     """
     cdef Message message = Message.__new__(Message)
     cdef sip_header few[64]
     cdef sip_header *rows = few
     cdef size_t capacity = 64, i
     cdef ptrdiff_t result
-    cdef Span span = Span(buffer)
+    cdef _Span span = _Span(buffer)
     cdef const uint8_t *base = span.base()
     cdef size_t count = span.view.len
     cdef int framing = SIP_STREAM if stream else SIP_DATAGRAM
@@ -364,7 +371,7 @@ def scan(buffer, bint stream=False):
 
 def sniff(buffer):
     """Could a SIP message start here?"""
-    cdef Span span = Span(buffer)
+    cdef _Span span = _Span(buffer)
     return bool(sip_sniff(span.base(), span.view.len))
 
 
@@ -401,7 +408,7 @@ cdef object _literal(const uint8_t *source, size_t count, const address_t *a):
     return Literal(name, a.family, AddressClass(a.kind), a.port, (<const char *>a.ip)[:16])
 
 
-cdef object _uri(Span span, const sip_uri *u):
+cdef object _uri(_Span span, const sip_uri *u):
     return Uri(span.cut(u.scheme), span.cut(u.user), span.cut(u.password), span.cut(u.host), u.port,
                span.cut(u.parameters), span.cut(u.headers), UriFlag(u.flags), Scheme(u.scheme_id),
                Transport(u.transport), _literal(span.base() + u.host.offset, u.host.length, &u.address))
@@ -409,7 +416,7 @@ cdef object _uri(Span span, const sip_uri *u):
 
 def parse_uri(value):
     """Parts of a URI (RFC 3261 §19.1, RFC 3966)."""
-    cdef Span span = Span(value)
+    cdef _Span span = _Span(value)
     cdef sip_uri u
     sip_uri_parse(span.base(), span.whole(), &u)
     return _uri(span, &u)
@@ -417,7 +424,7 @@ def parse_uri(value):
 
 def parse_address(value):
     """Parts of one From, To, Contact, Route, ... element."""
-    cdef Span span = Span(value)
+    cdef _Span span = _Span(value)
     cdef sip_address a
     sip_address_parse(span.base(), span.whole(), &a)
     return Address(span.cut(a.display), span.cut(a.uri), span.cut(a.parameters), span.cut(a.tag),
@@ -426,18 +433,19 @@ def parse_address(value):
 
 def parse_via(value):
     """Parts of one Via element (RFC 3261 §20.42)."""
-    cdef Span span = Span(value)
+    cdef _Span span = _Span(value)
     cdef sip_via v
     sip_via_parse(span.base(), span.whole(), &v)
-    return Via(span.cut(v.protocol_version), span.cut(v.transport_name), Transport(v.transport), span.cut(v.host),
-               v.sent_by.port, span.cut(v.branch), span.cut(v.received), v.rport, span.cut(v.parameters),
+    return Via(span.cut(v.protocol_version), span.cut(v.transport_name), Transport(v.transport),
+               span.cut(v.host), v.sent_by.port, span.cut(v.branch), span.cut(v.received), v.rport,
+               span.cut(v.parameters),
                ViaFlag(v.flags), _literal(span.base() + v.host.offset, v.host.length, &v.sent_by),
                _literal(span.base() + v.received.offset, v.received.length, &v.received_from))
 
 
 def parse_address_literal(value):
     """A host as (text, family, kind, port, ip): canonical text of an IP literal, or the name itself."""
-    cdef Span span = Span(value.encode() if isinstance(value, str) else value)
+    cdef _Span span = _Span(value.encode() if isinstance(value, str) else value)
     cdef address_t a
     address_parse(span.base(), span.view.len, &a)
     return _literal(span.base(), span.view.len, &a)
@@ -445,7 +453,7 @@ def parse_address_literal(value):
 
 def parse_cseq(value):
     """(number, method) of a CSeq value, or None when malformed. The number saturates at 2**63 - 1."""
-    cdef Span span = Span(value)
+    cdef _Span span = _Span(value)
     cdef int64_t number
     cdef sip_span method
     if not sip_cseq_parse(span.base(), span.whole(), &number, &method):
@@ -455,7 +463,7 @@ def parse_cseq(value):
 
 def parse_number(value):
     """(number, digits) at the start of a value; the number saturates at 2**63 - 1."""
-    cdef Span span = Span(value)
+    cdef _Span span = _Span(value)
     cdef int64_t number
     cdef size_t digits = sip_number(span.base(), span.whole(), &number)
     return number, digits
@@ -463,7 +471,7 @@ def parse_number(value):
 
 def parameter(value, bytes name not None, bytes separator=b";"):
     """Value of a parameter, without quotes; None when it is not there."""
-    cdef Span span = Span(value)
+    cdef _Span span = _Span(value)
     cdef sip_span found
     if len(separator) != 1 or not name:
         raise ValueError("one separator byte and a name are needed")
@@ -474,7 +482,7 @@ def parameter(value, bytes name not None, bytes separator=b";"):
 
 def split_list(value):
     """Elements of a comma-joined value, trimmed; quotes and <> are respected."""
-    cdef Span span = Span(value)
+    cdef _Span span = _Span(value)
     cdef uint32_t cursor = 0
     cdef sip_span element
     cdef list elements = []
@@ -485,7 +493,7 @@ def split_list(value):
 
 def hash_bytes(value, uint64_t seed=0, bint folded=False):
     """64-bit hash; `folded` takes ASCII letters of either case as one."""
-    cdef Span span = Span(value)
+    cdef _Span span = _Span(value)
     if folded:
         return sip_hash_folded(span.base(), span.view.len, seed)
     return sip_hash(span.base(), span.view.len, seed)
@@ -506,9 +514,10 @@ def force_implementation(str name not None):
 
 @cython.boundscheck(False)
 @cython.wraparound(False)
-def bench_scan(buffer, const uint64_t[::1] offsets not None, const uint64_t[::1] lengths not None, int repeat=1):
+def bench_scan(buffer, const uint64_t[::1] offsets not None, const uint64_t[::1] lengths not None,
+               int repeat=1):
     """Seconds to tokenize the messages at `offsets` of a buffer `repeat` times, without the GIL."""
-    cdef Span span = Span(buffer)
+    cdef _Span span = _Span(buffer)
     cdef const uint8_t *base = span.base()
     cdef sip_message message
     cdef sip_header rows[128]

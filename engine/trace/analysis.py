@@ -15,7 +15,7 @@ import numpy.typing as npt
 import engine.trace.rules as rules_package
 from engine.trace.finding import SEVERITIES, Evidence, Finding, Report, Summary
 from engine.trace.reading import Options, Progress, Source, read
-from engine.trace.rules.base import NONE, Explanation, Hit, Hits, Rule, Rows
+from engine.trace.rules.base import NONE, Explanation, Hit, Hits, Rows, Rule
 from engine.trace.symptoms import confidence_for, symptom_of
 from engine.trace.tables import CONDITIONS, Tables
 

@@ -13,7 +13,7 @@ import lzma
 import mmap
 import tempfile
 from collections.abc import Callable
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
@@ -42,12 +42,12 @@ def _lz4(stream: IO[bytes]) -> IO[bytes]:
     return opened
 
 
-READERS: tuple[tuple[bytes, str, Callable[[IO[bytes]], IO[bytes]]], ...] = (
-    (b"\x1f\x8b", "gzip", lambda stream: gzip.GzipFile(fileobj=stream)),  # type: ignore[arg-type, return-value]
+READERS: tuple[tuple[bytes, str, Callable[[Any], Any]], ...] = (
+    (b"\x1f\x8b", "gzip", lambda stream: gzip.GzipFile(fileobj=stream)),
     (b"\x28\xb5\x2f\xfd", "zstandard", _zstd),
-    (b"\xfd7zXZ", "xz", lambda stream: lzma.LZMAFile(stream)),
+    (b"\xfd7zXZ", "xz", lzma.LZMAFile),
     (b"\x04\x22\x4d\x18", "lz4", _lz4),
-    (b"BZh", "bzip2", lambda stream: bz2.BZ2File(stream)),
+    (b"BZh", "bzip2", bz2.BZ2File),
 )
 
 
@@ -68,7 +68,7 @@ def expand(opened: Opened, limit_bytes: int) -> Opened:
     return opened
 
 
-def _expand_once(opened: Opened, name: str, reader: Callable[[IO[bytes]], IO[bytes]], limit_bytes: int) -> Opened:
+def _expand_once(opened: Opened, name: str, reader: Callable[[Any], Any], limit_bytes: int) -> Opened:
     packed = len(opened.content)
     size = 0
     allowed = min(limit_bytes, max(packed * RATIO_MAX, 64 << 20))

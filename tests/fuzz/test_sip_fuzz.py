@@ -149,6 +149,20 @@ class Fence:
 def test_no_read_goes_beyond_the_last_byte() -> None:
     """(N01) A read of one byte too many ends the process."""
     fence, random = Fence(), Random(1)
+    for value in (
+        b"<sip:a",
+        b'"x" <sip:a ',
+        b'"',
+        b"\\",
+        b'"\\',
+        b"sip:a%",
+        b"sip:a%4",
+        b"[::1",
+        b"a;b=",
+        b"SIP/2.0/UDP",
+    ):
+        for reading in (sip.parse_uri, sip.parse_address, sip.parse_via, sip.split_list):
+            reading(fence.put(value))
     for seed in SEEDS:
         for end in range(len(seed) + 1):
             view = fence.put(seed[:end])

@@ -254,6 +254,8 @@ static uint8_t setup_of(const uint8_t *base, struct sip_span value) {
 static int either_level(struct sdp_reader *r, struct sip_span name, struct sip_span value) {
     struct sdp_media *m = r->current;
     const uint8_t *base = r->base;
+    const uint8_t first = name.length ? base[name.offset] | 32 : 0;
+    if (first != 's' && first != 'r' && first != 'i' && first != 'f' && first != 'g') return 0;
     const uint8_t direction = direction_of(base, name);
     uint16_t trait = 0;
     if (direction) {
@@ -288,6 +290,9 @@ static int either_level(struct sdp_reader *r, struct sip_span name, struct sip_s
 static void media_level(struct sdp_reader *r, struct sip_span name, struct sip_span value) {
     struct sdp_media *m = r->current;
     const uint8_t *base = r->base;
+    /* every name below begins with one of these: most other attributes end here */
+    const uint8_t first = name.length ? base[name.offset] | 32 : 0;
+    if (first != 'p' && first != 'm' && first != 'r' && first != 'c' && first != 'l' && first != 'a') return;
     if (sdp_is(base, name, "ptime")) {
         const uint16_t ms = milliseconds(r, value);
         if (r->has_ptime && m->ptime_ms != ms) m->flags |= SDP_PTIME_REPEATED;

@@ -125,7 +125,7 @@ TL_INLINE void sip_defect(struct sip_message *m, uint32_t flag, uint32_t offset)
     if (offset < m->fault_offset) m->fault_offset = offset;
 }
 
-/* Start line [start, end), without its line end. Returns 0, or STATUS_MALFORMED. (sip.c) */
+/* Start line [start, end), without its line end. Returns 0, or STATUS_MALFORMED. */
 int sip_start_line(struct sip_walk *w, uint32_t start, uint32_t end);
 /* Indexes the rows kept, once, and reads the Content-Length among them; and one that found no room. */
 void sip_rows_index(struct sip_walk *w);

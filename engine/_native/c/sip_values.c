@@ -209,14 +209,18 @@ static void uri_parameters(const uint8_t *base, struct sip_uri *u) {
 
 static int is_hex(uint8_t c) { return (c >= '0' && c <= '9') || ((c |= 0x20) >= 'a' && c <= 'f'); }
 
+/* What a URI must not hold, and '%', which needs a second look. */
+static const uint8_t URI_BYTES[256] = {
+    [0 ... ' '] = 1, ['"'] = 1, ['<'] = 1, ['>'] = 1, [0x7f] = 1, ['%'] = 2};
+
 /* One look at every byte: escapes and what a URI must not hold. */
 static uint16_t uri_bytes(const uint8_t *base, uint32_t from, uint32_t end) {
     uint16_t flags = 0;
     for (uint32_t i = from; i < end; i++) {
-        const uint8_t c = base[i];
-        if (c == '%') {
-            if (end - i < 3 || !is_hex(base[i + 1]) || !is_hex(base[i + 2])) flags |= SIP_URI_BAD_ESCAPE;
-        } else if (c <= ' ' || c == '"' || c == '<' || c == '>' || c == 0x7f) flags |= SIP_URI_BAD_CHARACTER;
+        const uint8_t kind = URI_BYTES[base[i]];
+        if (TL_LIKELY(!kind)) continue;
+        if (kind == 1) flags |= SIP_URI_BAD_CHARACTER;
+        else if (end - i < 3 || !is_hex(base[i + 1]) || !is_hex(base[i + 2])) flags |= SIP_URI_BAD_ESCAPE;
     }
     return flags;
 }
@@ -359,6 +363,12 @@ void sip_address_parse(const uint8_t *base, struct sip_span value, struct sip_ad
     if (target->parameters.length && sip_param_find(base, target->parameters, ';', "tag", &target->tag))
         target->flags |= SIP_ADDRESS_HAS_TAG;
     sip_uri_parse(base, target->uri, &target->parsed);
+    /* white space inside the brackets is no part of an addr-spec (RFC 4475 §3.1.2.14) */
+    const uint32_t behind = target->uri.offset + target->uri.length;
+    const uint8_t closed = target->flags & (SIP_ADDRESS_BRACKETS | SIP_ADDRESS_UNBALANCED);
+    if (closed == SIP_ADDRESS_BRACKETS && target->uri.length &&
+        (target->uri.offset > start + 1 || sip_is_white(base[behind])))
+        target->parsed.flags |= SIP_URI_BAD_CHARACTER;
 }
 
 /* ---- Via ---- */

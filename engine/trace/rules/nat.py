@@ -245,7 +245,7 @@ RULES: tuple[Rule, ...] = (
           "Relay media for clients behind one NAT, or let ICE find the inner path.",
           _pair("Both descriptions name the same public host ({connection}): the media must turn around inside the NAT.", "")),
     _rule("nat-media-pinhole", "high", "Media waits for the NAT to open", "",
-          "Send RTP at once after the answer, or a keep-alive. Asterisk: rtp_keepalive; FreeSWITCH: rtp-autofix-timing off is not enough, use a relay.",
+          "Send RTP at once after the answer, or a keep-alive. Asterisk: rtp_keepalive; FreeSWITCH: leave RTP auto-adjust on.",
           _pinhole, subject="stream"),
     _rule("nat-rtcp-blocked", "low", "RTCP passes one way only", "", "Use rtcp-mux, or open the RTCP port.",
           _stream("RTP flows both ways, but no RTCP comes with {ends} while the other direction has {number} packets."), subject="stream",

@@ -9,7 +9,17 @@ import numpy as np
 
 from engine.trace.finding import Evidence
 from engine.trace.handshakes import (
-    ALERTS, CBC_SHA1, EVENT_DTLS, EVENT_TLS, NULL_OR_EXPORT, RC4_OR_3DES, RSA_EXCHANGE, VERSIONS, Handshake, captured_at, handshakes,
+    ALERTS,
+    CBC_SHA1,
+    EVENT_DTLS,
+    EVENT_TLS,
+    NULL_OR_EXPORT,
+    RC4_OR_3DES,
+    RSA_EXCHANGE,
+    VERSIONS,
+    Handshake,
+    captured_at,
+    handshakes,
     name_matches,
 )  # fmt: skip
 from engine.trace.rules.base import NONE, Explanation, Hit, Hits, Rule, hits_of

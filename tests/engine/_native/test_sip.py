@@ -895,6 +895,13 @@ def test_the_bench_loop_takes_only_messages_inside_the_buffer() -> None:
         sip.bench_scan(data, numbers[1] + np.uint64(1), numbers[0])
 
 
+def test_a_message_comes_from_scan_alone_and_an_empty_shell_is_harmless() -> None:
+    with pytest.raises(TypeError):
+        sip.Message()
+    shell = sip.Message.__new__(sip.Message)
+    assert (shell.method, shell.headers, shell.body, shell.header("Via")) == (b"", [], b"", [])
+
+
 def test_an_unknown_implementation_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot run"):
         sip.force_implementation("abacus")
