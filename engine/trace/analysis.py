@@ -178,6 +178,27 @@ def _ends(rule: Rule, tables: Tables, hits: Hits) -> tuple[Rows, Rows]:
     return np.where(source == NONE, caller, source), np.where(target == NONE, callee, target)
 
 
+def _ends_of(rule: Rule, tables: Tables, hit: Hit) -> tuple[int, int]:
+    """The same for one hit."""
+    if rule.subject == "endpoint":
+        return hit.row, NONE
+    source = target = NONE
+    row = hit.row
+    if rule.subject == "media_line":
+        row = int(tables.media_lines.message[row]) if row < len(tables.media_lines) else NONE
+    if rule.subject == "stream":
+        if row < len(tables.streams):
+            source, target = int(tables.streams.source_endpoint[row]), int(tables.streams.target_endpoint[row])
+    elif rule.subject in ("message", "media_line", "transaction", "event"):
+        table = getattr(tables, "messages" if rule.subject == "media_line" else f"{rule.subject}s")
+        if row < len(table):
+            source, target = int(table.source[row]), int(table.target[row])
+    if hit.call < len(tables.calls):
+        source = int(tables.calls.caller[hit.call]) if source == NONE else source
+        target = int(tables.calls.callee[hit.call]) if target == NONE else target
+    return source, target
+
+
 def _groups(rule: Rule, tables: Tables, hits: Hits) -> tuple[list[npt.NDArray[np.intp]], int]:
     """Index arrays into `hits`, one a finding, the largest first and at most FINDINGS_A_RULE_MAX; and how many there are."""
     if rule.group == "trace" or len(hits) == 1:
@@ -214,12 +235,9 @@ def _findings_of(rule: Rule, tables: Tables, hits: Hits) -> tuple[list[Finding],
 def _finding(rule: Rule, tables: Tables, hits: Hits, group: npt.NDArray[np.intp]) -> Finding:
     first = _hit(hits, int(group[0]))
     told = rule.explain(tables, first)
-    calls = hits.call[group]
-    calls = calls[calls != NONE]
-    named = list(dict.fromkeys(calls[: CALLS_NAMED_MAX * 8].tolist()))
-    affected = len(named) if len(calls) <= CALLS_NAMED_MAX * 8 else len(np.unique(calls))
+    named, affected = _calls_of(hits, group)
     ids = [tables.call_id(call) for call in named[:CALLS_NAMED_MAX]]
-    source, target = (int(end[0]) for end in _ends(rule, tables, hits.take(group[:1])))
+    source, target = _ends_of(rule, tables, first)
     return Finding(
         rule=rule.id,
         severity=_severity(rule, told, affected, tables),
@@ -236,6 +254,16 @@ def _finding(rule: Rule, tables: Tables, hits: Hits, group: npt.NDArray[np.intp]
         peers=[tables.host(end) for end in dict.fromkeys((source, target)) if end != NONE],
         evidence=_evidence(rule, tables, hits, group, told),
     )
+
+
+def _calls_of(hits: Hits, group: npt.NDArray[np.intp]) -> tuple[list[int], int]:
+    """The first calls of a group, each once, and how many there are in all."""
+    if len(group) <= CALLS_NAMED_MAX * 8:
+        named = [call for call in dict.fromkeys(hits.call[group].tolist()) if call != NONE]
+        return named, len(named)
+    calls = hits.call[group]
+    calls = calls[calls != NONE]
+    return list(dict.fromkeys(calls[: CALLS_NAMED_MAX * 8].tolist())), len(np.unique(calls))
 
 
 def _with_count(detail: str, affected: int) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from engine.trace.finding import Evidence
 from engine.trace.rules.base import NONE, Explanation, Hit, Hits, Rule, hits_of
@@ -16,6 +18,12 @@ EFFECTIVE = (200, 480, 486, 600, 603)
 TUNNELS = ("GRE", "ERSPAN", "VXLAN", "Geneve", "GTP-U", "IP in IP", "TZSP", "L2TP", "PPPoE", "QinQ", "MPLS", "802.1Q", "VN-Tag", "HEP")
 EVENT_NAMES = {8: "TLS", 9: "STUN", 10: "DTLS", 11: "another protocol"}
 PERCENTILES = (50, 95, 99)
+
+
+def percentiles(values: npt.NDArray[Any]) -> list[float]:
+    """The PERCENTILES by nearest rank: figures that were really measured."""
+    ordered = np.sort(values)
+    return [float(ordered[min(len(ordered) - 1, len(ordered) * share // 100)]) for share in PERCENTILES]
 
 
 def _once(present: bool) -> Hits:
@@ -69,14 +77,13 @@ def _durations(tables: Tables) -> Hits:
 
 def _call_duration(tables: Tables, hit: Hit) -> Explanation:
     talk = tables.calls.talk_ms[tables.calls.talk_ms >= 0] / 1000
-    p50, p95, p99 = np.percentile(talk, PERCENTILES)
-    text = (
-        f"The call talked for {talk[0]:.1f} s."
-        if len(talk) == 1
-        else f"{len(talk):,} calls talked: mean {talk.mean():.1f} s, median {p50:.1f} s, 95 % below {p95:.1f} s, 99 % below "
+    if len(talk) == 1:
+        return Explanation(f"The call talked for {talk[0]:.1f} s.")
+    p50, p95, p99 = percentiles(talk)
+    return Explanation(
+        f"{len(talk):,} calls talked: mean {talk.mean():.1f} s, median {p50:.1f} s, 95 % below {p95:.1f} s, 99 % below "
         f"{p99:.1f} s, longest {talk.max():.1f} s."
     )
-    return Explanation(text)
 
 
 def _agents(tables: Tables) -> Hits:
@@ -162,7 +169,7 @@ def _rtt_table(tables: Tables, hit: Hit) -> Explanation:
     names, inverse, counts = np.unique(hosts, return_inverse=True, return_counts=True)
     told, evidence = [], []
     for at in np.argsort(-counts, kind="stable")[:10].tolist():
-        p50, p95, p99 = np.percentile(times[inverse == at], PERCENTILES)
+        p50, p95, p99 = percentiles(times[inverse == at])
         line = f"{tables.host(int(names[at]))}: {int(counts[at]):,} transactions, first response p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms"
         told.append(line)
         evidence.append(Evidence(summary=line))
