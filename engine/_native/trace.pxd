@@ -20,6 +20,7 @@ cdef extern from "trace.h" nogil:
         uint64_t *first_offset
     enum: PROBLEM_COUNT
     const char *problem_text(int kind)
+    const char *problem_name(int kind)
 
     ctypedef struct capture_state "struct capture":
         uint64_t position

@@ -95,8 +95,8 @@ class Trace:
     def arena_bytes(self, offset: int, length: int) -> bytes:
         """Bytes that the trace kept, by events.bytes_offset and bytes_length."""
 
-    def problems(self) -> list[tuple[int, str, int, int]]:
-        """(number, text, count, first offset) of what could not be read."""
+    def problems(self) -> list[tuple[str, str, int, int]]:
+        """(name such as "record-truncated", text, count, first offset) of what could not be read."""
 
     def note_problem(self, kind: int, offset: int) -> None:
         """Counts a problem that a text reader met."""

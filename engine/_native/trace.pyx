@@ -331,9 +331,10 @@ cdef class Trace:
         return self.state.arena[offset:offset + length]
 
     def problems(self):
-        """[(symbolic number, text, count, first offset)] of what could not be read."""
+        """[(name, text, count, first offset)] of what could not be read."""
         cdef problems_counts *p = &self.state.problems
-        return [(kind, problem_text(kind).decode(), p.count[kind], p.first_offset[kind])
+        return [(problem_name(kind).decode().lower().replace("_", "-"), problem_text(kind).decode(), p.count[kind],
+                 p.first_offset[kind])
                 for kind in range(PROBLEM_COUNT) if p.count[kind]]
 
     def note_problem(self, int kind, uint64_t offset):

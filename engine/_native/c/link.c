@@ -470,3 +470,12 @@ const char *problem_text(int kind) {
     };
     return kind >= 0 && kind < PROBLEM_COUNT ? texts[kind] : "";
 }
+
+const char *problem_name(int kind) {
+    static const char *const names[PROBLEM_COUNT] = {
+#define X(symbol, text) #symbol,
+        PROBLEMS(X)
+#undef X
+    };
+    return kind >= 0 && kind < PROBLEM_COUNT ? names[kind] : "";
+}

@@ -179,5 +179,6 @@ ptrdiff_t websocket_header(const uint8_t *source, size_t count, struct websocket
 void websocket_unmask(const uint8_t *source, size_t count, const uint8_t mask[4], uint64_t position, uint8_t *target);
 
 const char *problem_text(int kind);
+const char *problem_name(int kind); /* its symbol: RECORD_TRUNCATED and so on */
 
 #endif
