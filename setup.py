@@ -9,7 +9,7 @@ from setuptools import Extension, setup
 
 NATIVE = Path("engine/_native")
 SIP = ["sip", "sip_scan", "sip_headers", "sip_values", "address"]
-SDP = ["sdp", "sdp_media", "mime"]
+SDP = ["sdp", "sdp_media", "sdp_attributes", "sdp_codecs", "mime"]
 PACKET = ["capture", "capture_blocks", "link", "link_tunnels", "fragment", "hep", "websocket"]
 PACKET += ["tcp", "tcp_order", "tcp_frame"]
 RTP = ["rtp", "rtp_stream", "rtp_payload", "rtp_quality", "rtp_export", "rtp_merge", "rtcp", "emodel"]

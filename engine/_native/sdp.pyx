@@ -1,6 +1,11 @@
-"""Thin door to the SDP and MIME kernels: one object a description, one a media line; nothing is copied before it is read."""
+"""SDP and MIME kernels: the Python face of c/sdp.h and c/mime.h."""
 
+from collections import namedtuple
+from enum import IntEnum, IntFlag
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stddef cimport ptrdiff_t, size_t
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
@@ -8,239 +13,250 @@ from engine._native import sip as native_sip
 
 
 cdef extern from "sdp.h" nogil:
-    struct sip_span:
-        uint32_t offset
-        uint32_t length
-    struct address:
+    enum: SDP_CODEC_COUNT, SDP_FORMATS_MAX
+    ctypedef struct sip_span "struct sip_span":
+        uint32_t offset, length
+    ctypedef struct address_t "struct address":
         uint8_t ip[16]
         uint16_t port
-        uint8_t family
-        uint8_t kind
-    struct sdp_format:
-        uint8_t payload_type
-        uint8_t codec
-        uint8_t channels
-        uint8_t flags
+        uint8_t family, kind
+    ctypedef struct sdp_format "struct sdp_format":
+        uint8_t payload_type, codec, channels, flags
         uint32_t clock_rate_hz
-        sip_span fmtp
-        sip_span name
-    struct sdp_media:
+        sip_span fmtp, name
+    ctypedef struct sdp_media "struct sdp_media":
         sip_span section
-        address connection
+        address_t connection
         sip_span connection_host
         uint16_t port_count
-        uint8_t media
-        uint8_t proto
-        uint8_t direction
-        uint8_t setup
-        uint16_t ptime_ms
-        uint16_t maxptime_ms
-        uint16_t rtcp_port
+        uint8_t media, proto, direction, setup
+        uint16_t ptime_ms, maxptime_ms, rtcp_port
         uint8_t format_count
         uint16_t format_total
         uint8_t crypto_count
-        uint16_t crypto_suites
-        uint16_t candidate_count
+        uint16_t crypto_suites, candidate_count
         uint8_t candidates
         uint16_t traits
-        uint64_t codecs
+        uint64_t codecs, codecs_hash
         uint32_t bandwidth_kbps
-        sip_span label
-        sip_span mid
+        uint64_t crypto_key_hash, fingerprint_hash
+        sip_span label, mid
         uint32_t flags
-        sdp_format formats[32]
-    struct sdp_session:
-        sip_span origin
-        sip_span session_id
-        sip_span session_version
+        sdp_format formats[1]
+    ctypedef struct sdp_session "struct sdp_session":
+        sip_span origin, session_id, session_version
+        uint64_t origin_hash
         int64_t version
-        address origin_address
-        address connection
+        address_t origin_address, connection
         sip_span session_name
         uint32_t flags
-        uint16_t media_count
-        uint16_t media_total
-        uint16_t line_count
+        uint16_t media_count, media_total, line_count
         uint64_t body_hash
     ptrdiff_t sdp_scan(const uint8_t *base, sip_span body, sdp_session *session, sdp_media *media, size_t capacity)
     const char *sdp_codec_name(int codec)
     uint32_t sdp_codec_clock_hz(int codec)
-    enum: SDP_CODEC_COUNT
+    ptrdiff_t address_format(const address_t *source, uint8_t *target, size_t capacity)
 
 cdef extern from "mime.h" nogil:
-    struct mime_part:
-        sip_span headers
-        sip_span content_type
-        sip_span body
+    ctypedef struct mime_part "struct mime_part":
+        sip_span headers, content_type, body
         uint8_t kind
     uint8_t mime_kind(const uint8_t *base, sip_span content_type)
     ptrdiff_t mime_split(const uint8_t *base, sip_span content_type, sip_span body, mime_part *parts, size_t capacity,
                          uint32_t *flags)
 
 
-cdef enum:
-    ROWS_MAX = 64
-    PARTS_MAX = 64
+# ---- names of bits and numbers, in the order of the C enums ----
 
-MEDIA_TYPES = ("other", "audio", "video", "image", "application", "text", "message")
-PROTOS = ("other", "RTP/AVP", "RTP/SAVP", "RTP/AVPF", "RTP/SAVPF", "UDP/TLS/RTP/SAVP", "UDP/TLS/RTP/SAVPF", "udptl", "udp",
-          "TCP", "TCP/MSRP", "UDP/DTLS/SCTP", "UDP/TLS/UDPTL")
-DIRECTIONS = ("", "sendrecv", "sendonly", "recvonly", "inactive")
-SETUPS = ("", "active", "passive", "actpass", "holdconn")
+def _bits(kind, names):
+    return IntFlag(kind, {name: 1 << bit for bit, name in enumerate(names.split())}, module=__name__)
 
 
-def codec_name(int codec):
-    return sdp_codec_name(codec).decode()
+def _numbers(kind, names):
+    return IntEnum(kind, {name: number for number, name in enumerate(names.split())}, module=__name__)
 
 
-def codec_clock_hz(int codec):
-    return sdp_codec_clock_hz(codec)
+Flag = _bits("Flag", """BAD_LINE NO_VERSION NO_ORIGIN NO_SESSION_NAME NO_TIME WRONG_ORDER BAD_MEDIA BAD_CONNECTION
+    NO_CONNECTION PORT_BAD PT_RANGE PT_UNMAPPED RTPMAP_BAD FMTP_BAD PTIME_BAD DIRECTION_REPEATED PTIME_REPEATED
+    STATIC_REDEFINED EMPTY_SESSION_NAME BARE_LF BAD_ORIGIN CANDIDATE_BAD CRYPTO_BAD TOO_MANY PT_REPEATED""")
+FormatFlag = _bits("FormatFlag", "RTPMAP CLOCK_BAD")
+CryptoSuite = _bits("CryptoSuite", """AES_CM_128_SHA1_80 AES_CM_128_SHA1_32 F8_128_SHA1_80 AES_192_CM_SHA1_80
+    AES_192_CM_SHA1_32 AES_256_CM_SHA1_80 AES_256_CM_SHA1_32 AEAD_AES_128_GCM AEAD_AES_256_GCM NULL_SHA1_80 UNKNOWN
+    UNENCRYPTED""")
+Candidate = _bits("Candidate", "HOST SRFLX PRFLX RELAY HOST_PUBLIC PRIVATE MDNS")
+Trait = _bits("Trait", """RTCP_MUX RTCP_MUX_ONLY RTCP ICE ICE_LITE ICE_MISMATCH FINGERPRINT BUNDLED MID RECORD LABEL
+    SESSION_DIRECTION SESSION_CONNECTION RTCP_RSIZE ALTC""")
+MimeFlag = _bits("MimeFlag", "NO_BOUNDARY UNTERMINATED PART_WITHOUT_TYPE NO_PARTS TOO_MANY BOUNDARY_BAD")
+MediaType = _numbers("MediaType", "OTHER AUDIO VIDEO IMAGE APPLICATION TEXT MESSAGE")
+Proto = _numbers("Proto", """OTHER RTP_AVP RTP_SAVP RTP_AVPF RTP_SAVPF UDP_TLS_RTP_SAVP UDP_TLS_RTP_SAVPF UDPTL UDP TCP
+    TCP_MSRP DTLS_SCTP TLS_UDPTL""")
+Direction = _numbers("Direction", "NONE SENDRECV SENDONLY RECVONLY INACTIVE")
+Setup = _numbers("Setup", "NONE ACTIVE PASSIVE ACTPASS HOLDCONN")
+ContentKind = _numbers("ContentKind", """NONE SDP MULTIPART SIPFRAG DTMF_RELAY DTMF RS_METADATA PIDF ISUP VQ_RTCPXR TEXT
+    XML JSON OTHER""")
+
+Format = namedtuple("Format", "payload_type codec name clock_rate_hz channels fmtp flags", module=__name__)
+_Media = namedtuple("_Media", """section connection connection_host port_count media proto direction setup ptime_ms
+    maxptime_ms rtcp_port format_count format_total crypto_count crypto_suites candidate_count candidates traits codecs
+    codecs_hash bandwidth_kbps crypto_key_hash fingerprint_hash label mid flags formats""", module=__name__)
+Description = namedtuple("Description", """origin session_id session_version origin_hash version origin_address connection
+    session_name flags media_count media_total line_count body_hash media""", module=__name__)
+Part = namedtuple("Part", "headers content_type body kind", module=__name__)
 
 
-cdef bytes _text(const uint8_t *base, sip_span span):
-    return PyBytes_FromStringAndSize(<const char *>base + span.offset, span.length)
+class Media(_Media):
+    """One media line with what the session level says folded in. Times are in ms, bandwidth in kbit/s."""
 
-
-class Format:
-    __slots__ = ("payload_type", "codec", "name", "clock_rate_hz", "channels", "fmtp", "flags")
-
-    def __init__(self, payload_type, codec, name, clock_rate_hz, channels, fmtp, flags):
-        self.payload_type = payload_type
-        self.codec = codec
-        self.name = name
-        self.clock_rate_hz = clock_rate_hz
-        self.channels = channels
-        self.fmtp = fmtp
-        self.flags = flags
-
-    def __repr__(self):
-        return f"Format({self.payload_type}, {self.name}/{self.clock_rate_hz}, fmtp={self.fmtp!r})"
-
-
-class Media:
-    __slots__ = ("address", "address_kind", "bandwidth_kbps", "candidate_count", "candidates", "codecs", "crypto_count",
-                 "crypto_suites", "direction", "family", "flags", "format_total", "formats", "label", "maxptime_ms", "media",
-                 "mid", "port", "port_count", "proto", "ptime_ms", "rtcp_port", "section", "setup", "traits")
+    __slots__ = ()
 
     def codec_names(self):
         """Encoding names in order, as written or as RFC 3551 assigns them."""
         return [entry.name for entry in self.formats]
 
 
-class Description:
-    __slots__ = ("address", "address_kind", "body_hash", "flags", "line_count", "media", "media_total", "origin",
-                 "origin_address", "session_id", "session_name", "version")
+CODECS = tuple(sdp_codec_name(number).decode("ascii") for number in range(SDP_CODEC_COUNT))
+FORMATS_MAX = SDP_FORMATS_MAX
+cdef enum: FEW = 4
 
 
-cdef str _address(const uint8_t *base, sip_span host):
-    return _text(base, host).decode("utf-8", "replace")
+def codec_name(int codec):
+    """Encoding name of a codec number, as its RFC writes it; empty for 0 and unknown numbers."""
+    return sdp_codec_name(codec).decode("ascii")
 
 
-cdef object _media(const uint8_t *base, sdp_media *m):
-    row = Media()
-    row.section = _text(base, m.section)
-    row.address = _address(base, m.connection_host)
-    row.address_kind = m.connection.kind
-    row.family = m.connection.family
-    row.port = m.connection.port
-    row.port_count = m.port_count
-    row.media = MEDIA_TYPES[m.media]
-    row.proto = PROTOS[m.proto]
-    row.direction = DIRECTIONS[m.direction]
-    row.setup = SETUPS[m.setup]
-    row.ptime_ms = m.ptime_ms
-    row.maxptime_ms = m.maxptime_ms
-    row.rtcp_port = m.rtcp_port
-    row.format_total = m.format_total
-    row.crypto_count = m.crypto_count
-    row.crypto_suites = m.crypto_suites
-    row.candidate_count = m.candidate_count
-    row.candidates = m.candidates
-    row.traits = m.traits
-    row.codecs = m.codecs
-    row.bandwidth_kbps = m.bandwidth_kbps
-    row.label = _text(base, m.label)
-    row.mid = _text(base, m.mid)
-    row.flags = m.flags
-    row.formats = []
-    for i in range(m.format_count):
-        name = _text(base, m.formats[i].name).decode("utf-8", "replace") or sdp_codec_name(m.formats[i].codec).decode()
-        row.formats.append(Format(m.formats[i].payload_type, m.formats[i].codec, name, m.formats[i].clock_rate_hz,
-                                  m.formats[i].channels, _text(base, m.formats[i].fmtp), m.formats[i].flags))
-    return row
+def codec_clock_hz(int codec):
+    """The only legal RTP clock of a codec, 0 when there are several."""
+    return sdp_codec_clock_hz(codec)
 
 
-def scan(const uint8_t[::1] body):
-    """The description in `body`, or None when it holds no SDP line."""
+# ---- descriptions ----
+
+cdef bytes _cut(const uint8_t *base, sip_span span):
+    return PyBytes_FromStringAndSize(<const char *>base + span.offset, span.length)
+
+
+cdef object _literal(const address_t *a, bytes host):
+    cdef uint8_t text[48]
+    cdef ptrdiff_t length = address_format(a, text, sizeof(text))
+    name = (<const char *>text)[:length].decode("ascii") if length > 0 else host.decode("utf-8", "replace")
+    return native_sip.Literal(name, a.family, native_sip.AddressClass(a.kind), a.port, (<const char *>a.ip)[:16])
+
+
+cdef object _format(const uint8_t *base, const sdp_format *f):
+    name = _cut(base, f.name).decode("utf-8", "replace") or CODECS[f.codec]
+    return Format(f.payload_type, f.codec, name, f.clock_rate_hz, f.channels, _cut(base, f.fmtp), FormatFlag(f.flags))
+
+
+cdef object _media(const uint8_t *base, const sdp_media *m):
+    cdef bytes host = _cut(base, m.connection_host)
+    cdef int i
+    return Media(
+        _cut(base, m.section), _literal(&m.connection, host), host, m.port_count, MediaType(m.media), Proto(m.proto),
+        Direction(m.direction), Setup(m.setup), m.ptime_ms, m.maxptime_ms, m.rtcp_port, m.format_count, m.format_total,
+        m.crypto_count, CryptoSuite(m.crypto_suites), m.candidate_count, Candidate(m.candidates), Trait(m.traits),
+        m.codecs, m.codecs_hash, m.bandwidth_kbps, m.crypto_key_hash, m.fingerprint_hash, _cut(base, m.label),
+        _cut(base, m.mid), Flag(m.flags), [_format(base, &m.formats[i]) for i in range(m.format_count)])
+
+
+cdef object _description(const uint8_t *base, const sdp_session *s, const sdp_media *rows):
+    cdef int i
+    return Description(
+        _cut(base, s.origin), _cut(base, s.session_id), _cut(base, s.session_version), s.origin_hash, s.version,
+        _literal(&s.origin_address, b""), _literal(&s.connection, b""), _cut(base, s.session_name), Flag(s.flags),
+        s.media_count, s.media_total, s.line_count, s.body_hash,
+        [_media(base, &rows[i]) for i in range(s.media_count)])
+
+
+def scan(buffer, int capacity=1024):
+    """Reads a description (RFC 8866): session fields and one `media` row an m= line.
+
+    At most `capacity` rows are kept; more sets Flag.TOO_MANY. None when there is no single SDP line.
+    """
+    cdef Py_buffer view
     cdef sdp_session session
-    cdef sdp_media *media
-    cdef sip_span whole
-    cdef const uint8_t *base
-    if body.shape[0] == 0:
-        return None
-    base = &body[0]
-    whole.offset = 0
-    whole.length = body.shape[0]
-    media = <sdp_media *>malloc(ROWS_MAX * sizeof(sdp_media))
-    if media == NULL:
-        raise MemoryError("no memory for the media lines of a description")
+    cdef sdp_media few[FEW]
+    cdef sdp_media *rows = few
+    cdef sip_span body
+    cdef size_t room
+    if capacity < 0:
+        raise ValueError("capacity is negative")
+    PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE)
+    cdef const uint8_t *base = <const uint8_t *>view.buf
     try:
-        if sdp_scan(base, whole, &session, media, ROWS_MAX) < 0:
+        if view.len > 0xffffffff:
+            raise ValueError("a description of more than 4 GiB")
+        body.offset = 0
+        body.length = <uint32_t>view.len
+        room = FEW if capacity > FEW else capacity
+        with nogil:
+            found = sdp_scan(base, body, &session, few, room)
+        if found < 0:
             return None
-        d = Description()
-        d.origin = _text(base, session.origin)
-        d.session_id = _text(base, session.session_id)
-        d.version = session.version
-        d.origin_address = session.origin_address.kind
-        d.address_kind = session.connection.kind
-        d.session_name = _text(base, session.session_name)
-        d.flags = session.flags
-        d.media_total = session.media_total
-        d.line_count = session.line_count
-        d.body_hash = session.body_hash
-        d.media = [_media(base, &media[i]) for i in range(session.media_count)]
-        d.address = d.media[0].address if d.media else ""
-        return d
+        if session.media_total > room and <size_t>capacity > room:
+            room = session.media_total if session.media_total < capacity else capacity
+            rows = <sdp_media *>malloc(room * sizeof(sdp_media))
+            if rows == NULL:
+                raise MemoryError
+            with nogil:
+                sdp_scan(base, body, &session, rows, room)
+        return _description(base, &session, rows)
     finally:
-        free(media)
+        if rows != few:
+            free(rows)
+        PyBuffer_Release(&view)
 
 
 def of_message(text):
-    """The description that a SIP message carries, alone or as a part of a multipart body; None when there is none."""
-    message = native_sip.scan(text)
-    types = message.header("Content-Type")
+    """The description a SIP message carries, alone or as a part of a multipart body; None when there is none."""
+    try:
+        message = native_sip.scan(text)
+    except native_sip.Malformed:
+        return None
     body = message.body
-    if not body:
-        return None
-    if types and types[0].lower().startswith(b"multipart/"):
-        for part_type, part_body in split_multipart(types[0], body)[0]:
-            if part_type.lower().startswith(b"application/sdp"):
-                return scan(part_body)
-        return None
-    if types and not types[0].lower().startswith(b"application/sdp"):
-        return None
-    return scan(body) if body.startswith(b"v=") or types else None
+    types = message.header("Content-Type")
+    if not types:
+        return scan(body) if body.startswith(b"v=0") else None # a log may have lost the header
+    kind = content_kind(types[0])
+    if kind == ContentKind.MULTIPART:
+        for part in split_multipart(types[0], body)[0]:
+            if part.kind == ContentKind.SDP:
+                return scan(part.body)
+    return scan(body) if kind == ContentKind.SDP else None
 
 
-def split_multipart(bytes content_type, bytes body):
-    """([(content type, body)], flags) of a multipart body; flags are enum mime_flag."""
-    cdef bytes joined = content_type + body
-    cdef const uint8_t *base = joined
-    cdef sip_span type_span, body_span
-    cdef mime_part parts[PARTS_MAX]
-    cdef uint32_t flags = 0
-    type_span.offset = 0
-    type_span.length = len(content_type)
-    body_span.offset = len(content_type)
-    body_span.length = len(body)
-    count = mime_split(base, type_span, body_span, parts, PARTS_MAX, &flags)
-    return [(_text(base, parts[i].content_type), _text(base, parts[i].body)) for i in range(count)], flags
+# ---- MIME ----
 
-
-def content_kind(bytes content_type):
-    """enum content_kind of a Content-Type value."""
-    cdef const uint8_t *base = content_type
+def content_kind(bytes content_type not None):
+    """What a Content-Type value names; parameters are passed over."""
     cdef sip_span span
     span.offset = 0
-    span.length = len(content_type)
-    return mime_kind(base, span)
+    span.length = <uint32_t>len(content_type)
+    return ContentKind(mime_kind(<const uint8_t *><const char *>content_type, span))
+
+
+def split_multipart(bytes content_type not None, bytes body not None, int capacity=256):
+    """(parts, flags) of a multipart body (RFC 2046 §5.1); nested multiparts stay whole. At most `capacity` parts."""
+    cdef bytes joined = content_type + body
+    cdef const uint8_t *base = <const uint8_t *><const char *>joined
+    cdef sip_span type_span, body_span
+    cdef uint32_t flags = 0
+    cdef ptrdiff_t count, i
+    if capacity < 0 or len(joined) > 0xfffffffe:
+        raise ValueError("capacity is negative, or a body of more than 4 GiB")
+    cdef mime_part *parts = <mime_part *>malloc((capacity or 1) * sizeof(mime_part))
+    if parts == NULL:
+        raise MemoryError
+    type_span.offset = 0
+    type_span.length = <uint32_t>len(content_type)
+    body_span.offset = type_span.length
+    body_span.length = <uint32_t>len(body)
+    try:
+        with nogil:
+            count = mime_split(base, type_span, body_span, parts, capacity, &flags)
+        return [
+            Part(_cut(base, parts[i].headers), _cut(base, parts[i].content_type), _cut(base, parts[i].body),
+                 ContentKind(parts[i].kind))
+            for i in range(count)
+        ], MimeFlag(flags)
+    finally:
+        free(parts)

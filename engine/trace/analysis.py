@@ -59,6 +59,7 @@ def analyze(
     `issue` is a symptom ("one-way-audio") that findings are ranked toward; `endpoints` label the hosts in order of
     their first appearance. `workers` is accepted for many inputs. Raises TraceError when nothing can be read.
     """
+    _plan()  # loads the rules once: start-up, not analysis
     began = time.perf_counter()
     if isinstance(source, str) and "\n" in source:
         source = source.encode("utf-8", "surrogateescape")

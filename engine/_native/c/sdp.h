@@ -29,7 +29,9 @@ enum sdp_setup { SDP_SETUP_NONE = 0, SDP_ACTIVE, SDP_PASSIVE, SDP_ACTPASS, SDP_H
     X(H264, "H264", 90000, -1) X(H265, "H265", 90000, -1) X(VP8, "VP8", 90000, -1) \
     X(VP9, "VP9", 90000, -1) X(AV1, "AV1", 90000, -1) X(H263, "H263", 90000, 34) \
     X(H261, "H261", 90000, 31) X(RTX, "rtx", 0, -1) X(ULPFEC, "ulpfec", 0, -1) \
-    X(QCELP, "QCELP", 8000, 12) X(MPA, "MPA", 90000, 14) X(T38, "t38", 0, -1)
+    X(QCELP, "QCELP", 8000, 12) X(MPA, "MPA", 90000, 14) X(T38, "t38", 0, -1) \
+    X(AAL2_G726_16, "AAL2-G726-16", 8000, -1) X(AAL2_G726_24, "AAL2-G726-24", 8000, -1) \
+    X(AAL2_G726_40, "AAL2-G726-40", 8000, -1)
 
 enum sdp_codec {
     SDP_CODEC_OTHER = 0, /* bit 0: a mapping whose name is not in the list */

@@ -1,331 +1,360 @@
-/* Media lines of a description and their attributes (RFC 8866 §5.14, 6; RFC 4568; RFC 8839; RFC 8842). */
+/* SDP media lines: m=, formats and their rtpmap and fmtp, b=, and what a section amounts to
+   (RFC 8866 sections 5.14, 6.6 and 6.15; RFC 3551; RFC 3264). */
 #include "sdp_lines.h"
 
-static uint8_t media_type(const uint8_t *base, struct sip_span word) {
-    static const char *const names[] = {"", "audio", "video", "image", "application", "text", "message"};
-    for (uint8_t i = 1; i < sizeof names / sizeof *names; i++)
-        if (sdp_is(base, word, names[i])) return i;
-    return SDP_MEDIA_OTHER;
+/* The first '/' in [at, stop), or `stop`. */
+TL_INLINE const uint8_t *find_slash(const struct sdp_reader *r, const uint8_t *at, const uint8_t *stop) {
+    if (TL_LIKELY(stop - at <= 32 && r->end - at >= 32)) {
+        const uint32_t bits = sdp_byte_bits(at, '/');
+        const uint8_t *slash = at + (bits ? __builtin_ctz(bits) : 32);
+        return slash < stop ? slash : stop;
+    }
+    while (at < stop && *at != '/') at++;
+    return at;
 }
 
-static uint8_t media_proto(const uint8_t *base, struct sip_span word) {
-    static const struct { const char *name; uint8_t id; } names[] = {
-        {"RTP/AVP", SDP_RTP_AVP}, {"RTP/SAVP", SDP_RTP_SAVP}, {"RTP/AVPF", SDP_RTP_AVPF}, {"RTP/SAVPF", SDP_RTP_SAVPF},
-        {"UDP/TLS/RTP/SAVPF", SDP_UDP_TLS_RTP_SAVPF}, {"UDP/TLS/RTP/SAVP", SDP_UDP_TLS_RTP_SAVP}, {"udptl", SDP_UDPTL}, {"udp", SDP_UDP},
-        {"TCP", SDP_TCP}, {"TCP/MSRP", SDP_TCP_MSRP}, {"TCP/TLS/MSRP", SDP_TCP_MSRP}, {"UDP/DTLS/SCTP", SDP_DTLS_SCTP},
-        {"DTLS/SCTP", SDP_DTLS_SCTP}, {"UDP/TLS/UDPTL", SDP_TLS_UDPTL}};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (sdp_is(base, word, names[i].name)) return names[i].id;
+/* ---- m= ---- */
+
+static uint8_t media_of(const struct sdp_reader *r, struct sdp_word word) {
+    uint32_t length;
+    const uint64_t lowered = sdp_lower(sdp_key(r, word.from, word.to, ' ', &length));
+    switch (lowered) {
+    case SDP_KEY('a', 'u', 'd', 'i', 'o', ' ', ' ', ' '): return SDP_AUDIO;
+    case SDP_KEY('v', 'i', 'd', 'e', 'o', ' ', ' ', ' '): return SDP_VIDEO;
+    case SDP_KEY('i', 'm', 'a', 'g', 'e', ' ', ' ', ' '): return SDP_IMAGE;
+    case SDP_KEY('t', 'e', 'x', 't', ' ', ' ', ' ', ' '): return SDP_TEXT;
+    case SDP_KEY('m', 'e', 's', 's', 'a', 'g', 'e', ' '): return SDP_MESSAGE;
+    case SDP_KEY('a', 'p', 'p', 'l', 'i', 'c', 'a', 't'):
+        return sdp_equals(word.from + 8, word.to, "ion") ? SDP_APPLICATION : SDP_MEDIA_OTHER;
+    default: return SDP_MEDIA_OTHER;
+    }
+}
+
+static uint8_t proto_of(const struct sdp_reader *r, struct sdp_word word) {
+    static const struct { const char *name; uint8_t length, proto; } known[] = {
+        {"rtp/avp", 7, SDP_RTP_AVP}, {"rtp/savp", 8, SDP_RTP_SAVP}, {"rtp/avpf", 8, SDP_RTP_AVPF},
+        {"rtp/savpf", 9, SDP_RTP_SAVPF}, {"udp/tls/rtp/savpf", 17, SDP_UDP_TLS_RTP_SAVPF},
+        {"udp/tls/rtp/savp", 16, SDP_UDP_TLS_RTP_SAVP}, {"udptl", 5, SDP_UDPTL}, {"udp", 3, SDP_UDP},
+        {"tcp", 3, SDP_TCP}, {"tcp/msrp", 8, SDP_TCP_MSRP}, {"tcp/tls/msrp", 12, SDP_TCP_MSRP},
+        {"udp/dtls/sctp", 13, SDP_DTLS_SCTP}, {"tcp/dtls/sctp", 13, SDP_DTLS_SCTP},
+        {"dtls/sctp", 9, SDP_DTLS_SCTP}, {"udp/tls/udptl", 13, SDP_TLS_UDPTL}};
+    uint32_t length;
+    const uint64_t usual = SDP_KEY('r', 't', 'p', '/', 'a', 'v', 'p', ' ');
+    if (TL_LIKELY(sdp_lower(sdp_key(r, word.from, word.to, ' ', &length)) == usual)) return SDP_RTP_AVP;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (known[i].length == sdp_length(word) && sdp_equals(word.from, word.to, known[i].name))
+            return known[i].proto;
     return SDP_PROTO_OTHER;
 }
 
-/* ---- formats ---- */
-
-static struct sdp_format *format_of(struct sdp_reader *r, int64_t payload_type) {
-    if (payload_type < 0 || payload_type > 127 || !r->row_of[payload_type]) return NULL;
-    return &r->current->formats[r->row_of[payload_type] - 1];
+/* Formats of an RTP profile are payload types, also where what carries it is not known here
+   (TCP/RTP/AVP, RFC 4571): the last part of the proto tells. */
+static int carries_rtp(uint8_t proto, struct sdp_word word) {
+    if (proto >= SDP_RTP_AVP && proto <= SDP_UDP_TLS_RTP_SAVPF) return 1;
+    if (proto != SDP_PROTO_OTHER) return 0;
+    const uint8_t *last = word.to;
+    while (last > word.from && word.to - last < 6 && last[-1] != '/') last--;
+    if (last == word.from || last[-1] != '/') return 0;
+    return sdp_equals(last, word.to, "avp") || sdp_equals(last, word.to, "savp") ||
+           sdp_equals(last, word.to, "avpf") || sdp_equals(last, word.to, "savpf");
 }
 
-static void add_format(struct sdp_reader *r, int64_t payload_type) {
-    struct sdp_media *m = r->current;
-    m->format_total += m->format_total < UINT16_MAX;
-    if (payload_type < 0 || payload_type > 127) { m->flags |= SDP_PT_RANGE; return; }
-    if (r->row_of[payload_type] || m->format_count == SDP_FORMATS_MAX) {
-        if (m->format_count == SDP_FORMATS_MAX) m->flags |= SDP_TOO_MANY;
-        return;
-    }
-    struct sdp_format *f = &m->formats[m->format_count++];
-    memset(f, 0, sizeof *f);
-    f->payload_type = (uint8_t)payload_type;
-    f->channels = 1;
-    f->codec = sdp_static_codec(f->payload_type);
-    f->clock_rate_hz = sdp_static_clock_hz(f->payload_type);
-    r->row_of[payload_type] = m->format_count;
-}
-
-static int carries_rtp(uint8_t proto) {
-    return proto >= SDP_RTP_AVP && proto <= SDP_UDP_TLS_RTP_SAVPF;
-}
-
-void sdp_media_begin(struct sdp_reader *r, struct sip_span value) {
-    struct sdp_session *s = r->session;
-    sdp_media_end(r, r->line_start);
-    r->in_media = 1;
-    r->place = 0;
-    s->media_total += s->media_total < UINT16_MAX;
-    if (s->media_count >= r->capacity) { s->flags |= SDP_TOO_MANY; r->current = NULL; return; }
-    struct sdp_media *m = r->current = &r->media[s->media_count++];
-    memset(m, 0, offsetof(struct sdp_media, formats));
-    memset(r->row_of, 0, sizeof r->row_of);
-    r->has_direction = r->has_ptime = 0;
-    struct sip_span rest = value;
-    const struct sip_span media = sdp_word(r->base, &rest);
-    struct sip_span port = sdp_word(r->base, &rest);
-    const struct sip_span proto = sdp_word(r->base, &rest);
-    m->section.offset = r->line_start;
-    m->media = media_type(r->base, media);
-    m->proto = media_proto(r->base, proto);
+static void row_begin(struct sdp_media *m) {
+    memset(&m->connection, 0, sizeof m->connection);
+    m->connection_host = m->label = m->mid = (struct sip_span){0, 0};
     m->port_count = 1;
-    m->connection = s->connection;
-    m->connection_host = r->session_host;
-    m->traits = r->session_traits.traits | (r->has_session_connection ? SDP_SESSION_CONNECTION : 0);
-    m->direction = r->session_traits.direction;
-    if (m->direction) m->traits |= SDP_SESSION_DIRECTION;
-    m->setup = r->session_traits.setup;
-    m->fingerprint_hash = r->session_traits.fingerprint_hash;
-    const uint8_t *slash = port.length ? memchr(r->base + port.offset, '/', port.length) : NULL;
-    if (slash) {
-        const uint32_t at = (uint32_t)(slash - r->base);
-        const int64_t count = sdp_number(r->base, (struct sip_span){at + 1, port.offset + port.length - at - 1});
-        m->port_count = count < 0 || count > UINT16_MAX ? 1 : (uint16_t)count;
-        port.length = at - port.offset;
-    }
-    const int64_t number = sdp_number(r->base, port);
-    if (number < 0 || number > 65535) m->flags |= SDP_PORT_BAD;
-    m->connection.port = number < 0 || number > 65535 ? 0 : (uint16_t)number;
-    if (!proto.length || !media.length) { m->flags |= SDP_BAD_MEDIA; return; }
-    struct sip_span format = sdp_word(r->base, &rest);
-    if (!format.length) m->flags |= SDP_BAD_MEDIA;
-    for (; format.length; format = sdp_word(r->base, &rest)) {
-        if (carries_rtp(m->proto) || m->proto == SDP_PROTO_OTHER) add_format(r, sdp_number(r->base, format));
-        else {
-            m->format_total += m->format_total < UINT16_MAX;
-            if (sdp_is(r->base, format, "t38")) m->codecs |= 1ull << SDP_CODEC_T38;
-        }
-    }
-    if (m->proto == SDP_PROTO_OTHER) m->flags &= ~(uint32_t)SDP_PT_RANGE;
+    m->direction = m->setup = m->format_count = m->crypto_count = m->candidates = 0;
+    m->ptime_ms = m->maxptime_ms = m->rtcp_port = m->format_total = 0;
+    m->crypto_suites = m->candidate_count = m->traits = 0;
+    m->codecs = m->codecs_hash = m->crypto_key_hash = m->fingerprint_hash = 0;
+    m->bandwidth_kbps = m->flags = 0;
 }
 
-/* Settles the media line before: defaults, what its formats are, what is missing. */
-void sdp_media_end(struct sdp_reader *r, uint32_t end) {
-    struct sdp_media *m = r->current;
-    if (!m) return;
-    m->section.length = end - m->section.offset;
-    if (!m->direction) m->direction = SDP_SENDRECV;
-    if (!r->has_session_connection && !m->connection.kind) m->flags |= SDP_NO_CONNECTION;
-    uint64_t hash = 0;
-    for (int i = 0; i < m->format_count; i++) {
-        struct sdp_format *f = &m->formats[i];
-        m->codecs |= 1ull << f->codec;
-        if (f->payload_type >= 96 && !(f->flags & SDP_FORMAT_RTPMAP)) m->flags |= SDP_PT_UNMAPPED;
-        hash = (hash ^ ((uint64_t)f->payload_type << 40 | (uint64_t)f->codec << 32 | f->clock_rate_hz)) * 0x9E3779B97F4A7C15ull;
-    }
-    m->codecs_hash = hash;
-    r->current = NULL;
+/* <port>[/<number of ports>] */
+static void read_port(struct sdp_reader *r, struct sdp_word word) {
+    const uint8_t *slash = find_slash(r, word.from, word.to);
+    const int64_t port = sdp_decimal(r, word.from, slash);
+    if (port < 0 || port > 65535) r->level.flags |= SDP_PORT_BAD;
+    else r->media->connection.port = (uint16_t)port;
+    if (slash == word.to) return;
+    const int64_t count = sdp_decimal(r, slash + 1, word.to);
+    if (count < 1 || count > 65535) r->level.flags |= SDP_PORT_BAD;
+    else r->media->port_count = (uint16_t)count;
 }
 
-void sdp_bandwidth(struct sdp_reader *r, struct sip_span value) {
-    const uint8_t *colon = value.length ? memchr(r->base + value.offset, ':', value.length) : NULL;
-    if (!colon || !r->current) return;
-    const uint32_t at = (uint32_t)(colon - r->base);
-    const struct sip_span name = {value.offset, at - value.offset};
-    const int64_t number = sdp_number(r->base, (struct sip_span){at + 1, value.offset + value.length - at - 1});
-    if (number < 0) return;
-    const int64_t kbps = sdp_is(r->base, name, "TIAS") ? number / 1000 : sdp_is(r->base, name, "AS") ? number : -1;
-    if (kbps >= 0) r->current->bandwidth_kbps = kbps > UINT32_MAX ? UINT32_MAX : (uint32_t)kbps;
-}
-
-/* ---- attributes ---- */
-
-static uint8_t codec_of(const uint8_t *base, struct sip_span name) {
-    static const char *const names[] = {"",
-#define X(symbol, name, clock, pt) name,
-        SDP_CODECS(X)
-#undef X
-    };
-    if (!name.length) return SDP_CODEC_OTHER;
-    const uint8_t first = base[name.offset] | 32;
-    for (uint8_t i = 1; i < SDP_CODEC_COUNT; i++)
-        if (((uint8_t)names[i][0] | 32) == first && sdp_is(base, name, names[i])) return i;
-    if (sdp_is(base, name, "AMRWB")) return SDP_CODEC_AMR_WB;
-    if (sdp_is(base, name, "G729A") || sdp_is(base, name, "G729B") || sdp_is(base, name, "G729AB")) return SDP_CODEC_G729;
-    return SDP_CODEC_OTHER;
-}
-
-/* a=rtpmap:<payload type> <name>/<clock>[/<channels>] */
-static void rtpmap(struct sdp_reader *r, struct sip_span rest) {
-    struct sdp_media *m = r->current;
-    const int64_t payload_type = sdp_number(r->base, sdp_word(r->base, &rest));
-    const struct sip_span encoding = sdp_word(r->base, &rest);
-    const uint8_t *slash = encoding.length ? memchr(r->base + encoding.offset, '/', encoding.length) : NULL;
-    if (payload_type < 0 || payload_type > 127 || !slash) { m->flags |= SDP_RTPMAP_BAD; return; }
-    const uint32_t at = (uint32_t)(slash - r->base), end = encoding.offset + encoding.length;
-    const struct sip_span name = {encoding.offset, at - encoding.offset};
-    const uint8_t *second = memchr(r->base + at + 1, '/', end - at - 1);
-    const uint32_t clock_end = second ? (uint32_t)(second - r->base) : end;
-    const int64_t clock = sdp_number(r->base, (struct sip_span){at + 1, clock_end - at - 1});
-    const int64_t channels = second ? sdp_number(r->base, (struct sip_span){clock_end + 1, end - clock_end - 1}) : 1;
-    if (clock <= 0 || clock > UINT32_MAX || channels <= 0 || channels > 255 || !name.length) { m->flags |= SDP_RTPMAP_BAD; return; }
-    struct sdp_format *f = format_of(r, payload_type);
-    if (!f) return;
-    const uint8_t codec = codec_of(r->base, name), fixed = sdp_static_codec((uint8_t)payload_type);
-    if (f->flags & SDP_FORMAT_RTPMAP && f->codec != codec) m->flags |= SDP_PT_REPEATED;
-    if (payload_type < 35 && fixed && codec != fixed && !(fixed == SDP_CODEC_G721 && codec == SDP_CODEC_G726_32)) m->flags |= SDP_STATIC_REDEFINED;
-    f->codec = codec;
-    f->name = name;
-    f->clock_rate_hz = (uint32_t)clock;
-    f->channels = (uint8_t)channels;
-    f->flags |= SDP_FORMAT_RTPMAP;
-    const uint32_t legal = sdp_codec_clock_hz(codec);
-    if (legal && (uint32_t)clock != legal && codec != SDP_CODEC_EVS) f->flags |= SDP_FORMAT_CLOCK_BAD;
-}
-
-static void fmtp(struct sdp_reader *r, struct sip_span rest) {
-    const int64_t payload_type = sdp_number(r->base, sdp_word(r->base, &rest));
-    while (rest.length && r->base[rest.offset] == ' ') { rest.offset++; rest.length--; }
-    struct sdp_format *f = format_of(r, payload_type);
-    if (payload_type < 0 || payload_type > 127 || !rest.length) r->current->flags |= SDP_FMTP_BAD;
-    else if (f) f->fmtp = rest;
-    else if (r->current->format_count < SDP_FORMATS_MAX && carries_rtp(r->current->proto)) r->current->flags |= SDP_FMTP_BAD;
-}
-
-static uint16_t milliseconds(struct sdp_reader *r, struct sip_span value) {
-    struct sip_span rest = value;
-    struct sip_span word = sdp_word(r->base, &rest);
-    const uint8_t *dot = word.length ? memchr(r->base + word.offset, '.', word.length) : NULL;
-    if (dot) word.length = (uint32_t)(dot - r->base) - word.offset; /* 2.5 ms of opus counts as 2 */
-    const int64_t number = sdp_number(r->base, word);
-    if (number <= 0 || number > 65535) r->current->flags |= SDP_PTIME_BAD;
-    return number < 0 ? 0 : number > 65535 ? 65535 : (uint16_t)number;
-}
-
-static void crypto(struct sdp_reader *r, struct sip_span rest) {
-    static const char *const suites[] = {"AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32", "F8_128_HMAC_SHA1_80",
-                                         "AES_192_CM_HMAC_SHA1_80", "AES_192_CM_HMAC_SHA1_32", "AES_256_CM_HMAC_SHA1_80",
-                                         "AES_256_CM_HMAC_SHA1_32", "AEAD_AES_128_GCM", "AEAD_AES_256_GCM", "NULL_HMAC_SHA1_80"};
-    struct sdp_media *m = r->current;
-    const int64_t tag = sdp_number(r->base, sdp_word(r->base, &rest));
-    const struct sip_span suite = sdp_word(r->base, &rest), key = sdp_word(r->base, &rest);
-    m->crypto_count += m->crypto_count < 255;
-    if (tag < 0 || !key.length) { m->flags |= SDP_CRYPTO_BAD; return; }
-    uint8_t bit = SDP_CRYPTO_UNKNOWN;
-    for (uint8_t i = 0; i < sizeof suites / sizeof *suites; i++)
-        if (sdp_is(r->base, suite, suites[i])) bit = i;
-    m->crypto_suites |= (uint16_t)(1u << bit);
-    if (key.length > 7 && sdp_is(r->base, (struct sip_span){key.offset, 7}, "inline:")) {
-        uint32_t length = 0;
-        while (7 + length < key.length && r->base[key.offset + 7 + length] != '|') length++;
-        if (length < 32) m->flags |= SDP_CRYPTO_BAD;
-        if (!m->crypto_key_hash && length) m->crypto_key_hash = sip_hash(r->base + key.offset + 7, length, 7) | 1;
-    } else m->flags |= SDP_CRYPTO_BAD;
-    for (struct sip_span word = sdp_word(r->base, &rest); word.length; word = sdp_word(r->base, &rest))
-        if (word.length > 11 && sdp_is(r->base, (struct sip_span){word.offset, 11}, "UNENCRYPTED")) m->crypto_suites |= 1u << SDP_CRYPTO_UNENCRYPTED;
-}
-
-/* a=candidate:<foundation> <component> <transport> <priority> <address> <port> typ <type> (RFC 8839 §5.1) */
-static void candidate(struct sdp_reader *r, struct sip_span rest) {
-    struct sdp_media *m = r->current;
-    struct sip_span word[8];
-    for (int i = 0; i < 8; i++) word[i] = sdp_word(r->base, &rest);
-    m->candidate_count += m->candidate_count < UINT16_MAX;
-    m->traits |= SDP_ICE;
-    const int64_t component = sdp_number(r->base, word[1]), port = sdp_number(r->base, word[5]);
-    if (!word[7].length || component < 1 || component > 256 || port < 0 || port > 65535 || !sdp_is(r->base, word[6], "typ") || word[0].length > 32) {
-        m->flags |= SDP_CANDIDATE_BAD;
+static void payload_type_add(struct sdp_reader *r, struct sdp_word word) {
+    struct sdp_media *m = r->media;
+    const int64_t number = sdp_decimal(r, word.from, word.to);
+    if (number < 0 || number > 127) {
+        r->level.flags |= SDP_PT_RANGE;
         return;
     }
-    if (component != 1 || !sdp_is(r->base, word[2], "UDP")) return;
-    struct address a;
-    address_parse(r->base + word[4].offset, word[4].length, &a);
-    if (a.kind == ADDRESS_NAME) m->candidates |= SDP_MDNS;
-    if (address_is_private(a.kind)) m->candidates |= SDP_CANDIDATE_PRIVATE;
-    if (sdp_is(r->base, word[7], "host")) m->candidates |= a.kind == ADDRESS_PUBLIC ? SDP_HOST | SDP_HOST_PUBLIC : SDP_HOST;
-    else if (sdp_is(r->base, word[7], "srflx")) m->candidates |= SDP_SRFLX;
-    else if (sdp_is(r->base, word[7], "prflx")) m->candidates |= SDP_PRFLX;
-    else if (sdp_is(r->base, word[7], "relay")) m->candidates |= SDP_RELAY;
+    if (r->listed[number >> 6] >> (number & 63) & 1) return; /* said before: it has its row */
+    r->listed[number >> 6] |= 1ull << (number & 63);
+    r->row_of[number] = m->format_count < SDP_FORMATS_MAX ? m->format_count : SDP_NO_ROW;
+    if (m->format_count == SDP_FORMATS_MAX) return;
+    struct sdp_format *f = &m->formats[m->format_count++];
+    *f = (struct sdp_format){.payload_type = (uint8_t)number, .channels = 1};
+    if (number >= SDP_STATIC_COUNT || !sdp_static_types[number].clock_rate_hz) return;
+    f->codec = sdp_static_types[number].codec;
+    f->channels = sdp_static_types[number].channels;
+    f->clock_rate_hz = sdp_static_types[number].clock_rate_hz;
 }
 
-static uint8_t direction_of(const uint8_t *base, struct sip_span name) {
-    if (name.length == 8 && sdp_is(base, name, "sendrecv")) return SDP_SENDRECV;
-    if (name.length == 8 && sdp_is(base, name, "sendonly")) return SDP_SENDONLY;
-    if (name.length == 8 && sdp_is(base, name, "recvonly")) return SDP_RECVONLY;
-    if (name.length == 8 && sdp_is(base, name, "inactive")) return SDP_INACTIVE;
-    return SDP_DIRECTION_NONE;
-}
-
-static uint8_t setup_of(const uint8_t *base, struct sip_span value) {
-    static const char *const names[] = {"", "active", "passive", "actpass", "holdconn"};
-    for (uint8_t i = 1; i < 5; i++)
-        if (sdp_is(base, value, names[i])) return i;
-    return SDP_SETUP_NONE;
-}
-
-/* Attributes that stand at either level; 1 when it was one. */
-static int either_level(struct sdp_reader *r, struct sip_span name, struct sip_span value) {
-    struct sdp_media *m = r->current;
-    const uint8_t *base = r->base;
-    const uint8_t first = name.length ? base[name.offset] | 32 : 0;
-    if (first != 's' && first != 'r' && first != 'i' && first != 'f' && first != 'g') return 0;
-    const uint8_t direction = direction_of(base, name);
-    uint16_t trait = 0;
-    if (direction) {
-        if (m && r->has_direction && m->direction != direction) m->flags |= SDP_DIRECTION_REPEATED;
-        if (m) {
-            m->direction = direction;
-            m->traits &= (uint16_t)~SDP_SESSION_DIRECTION;
-            r->has_direction = 1;
-        } else r->session_traits.direction = direction;
-        return 1;
+static void read_formats(struct sdp_reader *r, struct sdp_words *words) {
+    struct sdp_media *m = r->media;
+    struct sdp_word word = sdp_next(r, words);
+    const uint8_t *const first = word.from;
+    if (word.from == word.to) r->level.flags |= SDP_BAD_MEDIA;
+    for (; word.from < word.to; word = sdp_next(r, words)) {
+        if (m->format_total < UINT16_MAX) m->format_total++;
+        if (r->carries_rtp) payload_type_add(r, word);
+        else if (sdp_equals(word.from, word.to, "t38")) m->codecs |= 1ull << SDP_CODEC_T38;
     }
-    if (sdp_is(base, name, "setup")) {
-        if (m) m->setup = setup_of(base, value);
-        else r->session_traits.setup = setup_of(base, value);
-        return 1;
-    }
-    if (sdp_is(base, name, "fingerprint")) {
-        const uint64_t hash = sip_hash_folded(base + value.offset, value.length, 9);
-        if (m) m->fingerprint_hash = hash;
-        else r->session_traits.fingerprint_hash = hash;
-        trait = SDP_FINGERPRINT;
-    } else if (sdp_is(base, name, "ice-ufrag")) trait = SDP_ICE;
-    else if (sdp_is(base, name, "ice-lite")) trait = SDP_ICE_LITE;
-    else if (sdp_is(base, name, "ice-mismatch")) trait = SDP_ICE_MISMATCH;
-    else if (sdp_is(base, name, "record")) trait = SDP_RECORD;
-    else if (sdp_is(base, name, "group") && value.length >= 6 && sdp_is(base, (struct sip_span){value.offset, 6}, "BUNDLE")) trait = SDP_BUNDLED;
-    if (trait && m) m->traits |= trait;
-    else if (trait) r->session_traits.traits |= trait;
-    return trait != 0;
+    /* without payload types their text is what an offer and an answer can be compared by */
+    if (!r->carries_rtp && m->format_total)
+        m->codecs_hash = sip_hash(first, (size_t)(words->stop - first), 0);
 }
 
-static void media_level(struct sdp_reader *r, struct sip_span name, struct sip_span value) {
-    struct sdp_media *m = r->current;
-    const uint8_t *base = r->base;
-    /* every name below begins with one of these: most other attributes end here */
-    const uint8_t first = name.length ? base[name.offset] | 32 : 0;
-    if (first != 'p' && first != 'm' && first != 'r' && first != 'c' && first != 'l' && first != 'a') return;
-    if (sdp_is(base, name, "ptime")) {
-        const uint16_t ms = milliseconds(r, value);
-        if (r->has_ptime && m->ptime_ms != ms) m->flags |= SDP_PTIME_REPEATED;
-        m->ptime_ms = ms;
-        r->has_ptime = 1;
-    } else if (sdp_is(base, name, "maxptime")) m->maxptime_ms = milliseconds(r, value);
-    else if (sdp_is(base, name, "rtcp-mux")) m->traits |= SDP_RTCP_MUX;
-    else if (sdp_is(base, name, "rtcp-mux-only")) m->traits |= SDP_RTCP_MUX_ONLY | SDP_RTCP_MUX;
-    else if (sdp_is(base, name, "rtcp-rsize")) m->traits |= SDP_RTCP_RSIZE;
-    else if (sdp_is(base, name, "rtcp")) {
-        const int64_t port = sdp_number(base, sdp_word(base, &value));
-        m->traits |= SDP_RTCP;
-        if (port < 0 || port > 65535) m->flags |= SDP_PORT_BAD;
-        else m->rtcp_port = (uint16_t)port;
-    } else if (sdp_is(base, name, "crypto")) crypto(r, value);
-    else if (sdp_is(base, name, "candidate")) candidate(r, value);
-    else if (sdp_is(base, name, "label")) { m->label = value; m->traits |= SDP_LABEL; }
-    else if (sdp_is(base, name, "mid")) { m->mid = value; m->traits |= SDP_MID; }
-    else if (sdp_is(base, name, "altc")) m->traits |= SDP_ALTC;
+/* m=<media> <port>[/<number>] <proto> <fmt> ... (RFC 8866 section 5.14) */
+void sdp_media_begin(struct sdp_reader *r, const uint8_t *line, const uint8_t *stop) {
+    struct sdp_session *s = r->session;
+    sdp_media_end(r, line);
+    if (!r->in_media) r->outer = r->level;
+    r->in_media = 1;
+    r->level = (struct sdp_level){0};
+    r->listed[0] = r->listed[1] = 0;
+    r->media = NULL;
+    if (s->media_total < UINT16_MAX) s->media_total++;
+    if (s->media_count >= r->capacity) {
+        r->level.flags = SDP_TOO_MANY;
+        return;
+    }
+    struct sdp_words words = sdp_words_of(r, line + 2, stop);
+    struct sdp_media *m = r->media = &r->rows[s->media_count++];
+    row_begin(m);
+    m->section.offset = (uint32_t)(line - r->base);
+    const struct sdp_word media = sdp_next(r, &words), port = sdp_next(r, &words);
+    const struct sdp_word proto = sdp_next(r, &words);
+    m->media = media_of(r, media);
+    m->proto = proto_of(r, proto);
+    r->carries_rtp = (uint8_t)carries_rtp(m->proto, proto);
+    if (port.from == port.to) r->level.flags |= SDP_BAD_MEDIA;
+    else read_port(r, port);
+    read_formats(r, &words);
 }
 
-void sdp_attribute(struct sdp_reader *r, struct sip_span line) {
-    const uint8_t *colon = line.length ? memchr(r->base + line.offset, ':', line.length < 40 ? line.length : 40) : NULL;
-    struct sip_span name = line, value = {line.offset + line.length, 0};
-    if (colon) {
-        const uint32_t at = (uint32_t)(colon - r->base);
-        name.length = at - line.offset;
-        value = (struct sip_span){at + 1, line.offset + line.length - at - 1};
+/* ---- the end of a section ---- */
+
+/* The group holds for every line but those whose mid it does not name (RFC 9143 section 7). A line without
+   mid cannot be named: that it stands beside a group is what a reader has to know. */
+static int is_bundled(const struct sdp_reader *r, struct sip_span mid) {
+    if (!mid.length) return r->bundle_count > 0;
+    for (unsigned i = 0; i < r->bundle_count; i++)
+        if (r->bundle[i].length == mid.length &&
+            !memcmp(r->base + r->bundle[i].offset, r->base + mid.offset, mid.length))
+            return 1;
+    return 0;
+}
+
+static void fold_connection(struct sdp_reader *r, struct sdp_media *m) {
+    const struct sdp_level *from = &r->level;
+    if (!(r->level.seen & SDP_SEEN_CONNECTION) && r->outer.seen & SDP_SEEN_CONNECTION) {
+        from = &r->outer;
+        m->traits |= SDP_SESSION_CONNECTION;
     }
-    /* a media line beyond the capacity has attributes of its own: they are nobody's here */
-    if (r->in_media && !r->current) return;
-    if (r->current && name.length == 6 && sdp_is(r->base, name, "rtpmap")) { rtpmap(r, value); return; }
-    if (r->current && name.length == 4 && sdp_is(r->base, name, "fmtp")) { fmtp(r, value); return; }
-    if (either_level(r, name, value)) return;
-    if (r->current) media_level(r, name, value);
+    if (!(from->seen & SDP_SEEN_CONNECTION)) {
+        /* a refused line needs no address (RFC 3264 section 6) */
+        if (m->connection.port) r->level.flags |= SDP_NO_CONNECTION;
+        return;
+    }
+    const uint16_t port = m->connection.port;
+    m->connection = from->connection;
+    m->connection.port = port;
+    m->connection_host = sdp_span(r, from->host, from->host_end);
+}
+
+static void fold_formats(struct sdp_reader *r, struct sdp_media *m) {
+    uint64_t codecs = 0, hash = 0;
+    for (unsigned i = 0; i < m->format_count; i++) {
+        const struct sdp_format *f = &m->formats[i];
+        if (f->clock_rate_hz || f->flags & SDP_FORMAT_RTPMAP) codecs |= 1ull << f->codec;
+        else if (m->connection.port) r->level.flags |= SDP_PT_UNMAPPED;
+        hash ^= (uint64_t)f->payload_type << 40 | (uint64_t)f->codec << 32 | f->clock_rate_hz;
+        hash *= 0x9e3779b97f4a7c15u;
+        hash ^= hash >> 32;
+    }
+    m->codecs = codecs;
+    m->codecs_hash = hash;
+}
+
+void sdp_media_end(struct sdp_reader *r, const uint8_t *end) {
+    struct sdp_media *m = r->media;
+    if (m) {
+        m->section.length = (uint32_t)(end - r->base) - m->section.offset;
+        m->traits |= r->level.traits | (r->outer.traits & (SDP_ICE | SDP_ICE_LITE | SDP_ICE_MISMATCH |
+                                                           SDP_FINGERPRINT | SDP_RECORD));
+        fold_connection(r, m);
+        if (r->carries_rtp) fold_formats(r, m);
+        m->direction = r->level.direction;
+        if (!m->direction && r->outer.direction) {
+            m->direction = r->outer.direction;
+            m->traits |= SDP_SESSION_DIRECTION;
+        }
+        if (!m->direction) m->direction = SDP_SENDRECV; /* RFC 8866 section 6.7 */
+        m->setup = r->level.setup ? r->level.setup : r->outer.setup;
+        m->fingerprint_hash = r->level.traits & SDP_FINGERPRINT ? r->level.fingerprint_hash
+                                                                : r->outer.fingerprint_hash;
+        if (m->maxptime_ms && m->maxptime_ms < m->ptime_ms) r->level.flags |= SDP_PTIME_BAD;
+        if (is_bundled(r, m->mid)) m->traits |= SDP_BUNDLED;
+        m->flags = r->level.flags;
+    }
+    if (r->in_media) r->session->flags |= r->level.flags;
+}
+
+/* b=<bwtype>:<bandwidth> (RFC 8866 section 5.8; TIAS: RFC 3890, bit/s). Of the whole session it says
+   nothing about one line. */
+void sdp_bandwidth(struct sdp_reader *r, const uint8_t *at, const uint8_t *stop) {
+    const uint8_t *colon = at;
+    if (!r->media) return;
+    while (colon < stop && *colon != ':') colon++;
+    if (colon == stop) return;
+    const int as = sdp_equals(at, colon, "as"), tias = sdp_equals(at, colon, "tias");
+    while (stop > colon && sdp_is_blank(stop[-1])) stop--;
+    const int64_t number = sdp_decimal(r, colon + 1, stop);
+    if (number < 0 || !(as || tias) || r->level.seen & SDP_SEEN_AS) return;
+    if (as) r->level.seen |= SDP_SEEN_AS;
+    else if (r->media->bandwidth_kbps) return;
+    const int64_t kbps = as ? number : number / 1000;
+    r->media->bandwidth_kbps = kbps < UINT32_MAX ? (uint32_t)kbps : UINT32_MAX;
+}
+
+/* ---- rtpmap, fmtp ---- */
+
+/* The row of a payload type, or NULL. */
+static struct sdp_format *row_of(struct sdp_reader *r, int64_t number) {
+    if (!(r->listed[number >> 6] >> (number & 63) & 1) || r->row_of[number] == SDP_NO_ROW) return NULL;
+    return &r->media->formats[r->row_of[number]];
+}
+
+/* What an rtpmap gives to a payload type. */
+struct sdp_mapping { const uint8_t *name, *name_end; uint32_t clock_rate_hz; uint8_t codec, channels; };
+
+/* The three parts of an rtpmap: words, and the slashes of the second (its end where there is none). */
+struct sdp_mapping_text {
+    struct sdp_word type, encoding;
+    const uint8_t *slash, *second;
+    int behind; /* a third word follows */
+};
+
+static void mapping_words(const struct sdp_reader *r, const uint8_t *at, const uint8_t *stop,
+                          struct sdp_mapping_text *t) {
+    struct sdp_words words = sdp_words_of(r, at, stop);
+    t->type = sdp_next(r, &words);
+    t->encoding = sdp_next(r, &words);
+    const struct sdp_word behind = sdp_next(r, &words);
+    t->behind = behind.from < behind.to;
+    t->slash = find_slash(r, t->encoding.from, t->encoding.to);
+    t->second = t->slash < t->encoding.to ? find_slash(r, t->slash + 1, t->encoding.to) : t->encoding.to;
+}
+
+/* The same for a value of at most 31 bytes that starts with no blank, from two masks of one load; 0 when it
+   is another one or has not exactly two words. */
+TL_INLINE int mapping_words_near(const struct sdp_reader *r, const uint8_t *at, const uint8_t *stop,
+                                 struct sdp_mapping_text *t) {
+    const size_t length = (size_t)(stop - at);
+    if (TL_UNLIKELY(length - 1 > 30 || r->end - at < 32)) return 0;
+    const uint32_t text = sdp_text_bits(at) & (((uint32_t)1 << length) - 1);
+    const uint32_t behind_type = text & (text + 1); /* without the run of ones at the bottom */
+    const uint32_t carried = behind_type + (behind_type & -behind_type);
+    if (TL_UNLIKELY(!(text & 1) || !behind_type || carried & behind_type)) return 0;
+    const unsigned from = (unsigned)__builtin_ctz(behind_type);
+    const uint8_t *const end = at + __builtin_ctz(carried);
+    const uint32_t slashes = sdp_byte_bits(at, '/') & behind_type, more = slashes & (slashes - 1);
+    t->type = (struct sdp_word){at, at + __builtin_ctz(~text)};
+    t->encoding = (struct sdp_word){at + from, end};
+    t->slash = slashes ? at + __builtin_ctz(slashes) : end;
+    t->second = more ? at + __builtin_ctz(more) : end;
+    t->behind = 0;
+    return 1;
+}
+
+/* <encoding name>/<clock rate>[/<channels>]; 0 when any part of it is not legal. What cannot be read is
+   0 Hz or one channel. */
+static int read_mapping(const struct sdp_reader *r, const struct sdp_mapping_text *text,
+                        struct sdp_mapping *t) {
+    const struct sdp_word word = text->encoding;
+    *t = (struct sdp_mapping){word.from, text->slash, 0, sdp_codec_of(r, word.from, text->slash), 1};
+    if (text->slash == word.to) return 0;
+    const int64_t clock = sdp_decimal(r, text->slash + 1, text->second);
+    const int sound = text->slash > word.from && clock > 0 && clock <= UINT32_MAX;
+    if (clock > 0 && clock <= UINT32_MAX) t->clock_rate_hz = (uint32_t)clock;
+    if (text->second == word.to) return sound;
+    const int64_t channels = sdp_decimal(r, text->second + 1, word.to);
+    if (channels < 1 || channels > 255) return 0;
+    t->channels = (uint8_t)channels;
+    return sound;
+}
+
+/* A second rtpmap of one payload type must say the same. */
+static int same_mapping(const struct sdp_reader *r, const struct sdp_format *f, const struct sdp_mapping *t) {
+    if (f->codec != t->codec || (t->clock_rate_hz && f->clock_rate_hz != t->clock_rate_hz)) return 0;
+    if (f->codec != SDP_CODEC_OTHER) return 1;
+    const size_t length = (size_t)(t->name_end - t->name);
+    return f->name.length == length &&
+           sip_hash_folded(r->base + f->name.offset, length, 0) == sip_hash_folded(t->name, length, 0);
+}
+
+/* A static payload type may be named, but not given to another codec. What was 2 in RFC 1890 is 32 kbit/s
+   G.726 under its old name, in either packing (RFC 3551 section 4.5.4). */
+static int redefines(uint8_t payload_type, uint8_t codec) {
+    if (payload_type >= SDP_STATIC_COUNT || !sdp_static_types[payload_type].clock_rate_hz) return 0;
+    if (payload_type == 2 && (codec == SDP_CODEC_G726_32 || codec == SDP_CODEC_AAL2_G726_32)) return 0;
+    return sdp_static_types[payload_type].codec != codec;
+}
+
+/* a=rtpmap:<payload type> <encoding name>/<clock rate>[/<channels>]. The first one of a payload type
+   counts; one for a payload type that the m= line does not list maps nothing. */
+void sdp_rtpmap(struct sdp_reader *r, const uint8_t *at, const uint8_t *stop) {
+    struct sdp_mapping_text text;
+    struct sdp_mapping mapping;
+    if (!mapping_words_near(r, at, stop, &text)) mapping_words(r, at, stop, &text);
+    const int64_t number = sdp_decimal(r, text.type.from, text.type.to);
+    if (!read_mapping(r, &text, &mapping) || text.behind) r->level.flags |= SDP_RTPMAP_BAD;
+    if (number < 0 || number > 127) {
+        r->level.flags |= SDP_RTPMAP_BAD;
+        return;
+    }
+    struct sdp_format *f = row_of(r, number);
+    if (!f || mapping.name == mapping.name_end) return;
+    if (f->flags & SDP_FORMAT_RTPMAP) {
+        if (!same_mapping(r, f, &mapping)) r->level.flags |= SDP_PT_REPEATED;
+        return;
+    }
+    if (redefines(f->payload_type, mapping.codec)) r->level.flags |= SDP_STATIC_REDEFINED;
+    const uint32_t legal = sdp_codec_clock_hz(mapping.codec);
+    f->flags |= SDP_FORMAT_RTPMAP;
+    if (mapping.clock_rate_hz) {
+        f->clock_rate_hz = mapping.clock_rate_hz;
+        if (legal && legal != mapping.clock_rate_hz) f->flags |= SDP_FORMAT_CLOCK_BAD;
+    } else if (legal || f->codec != mapping.codec) f->clock_rate_hz = legal;
+    f->codec = mapping.codec;
+    f->channels = mapping.channels;
+    f->name = sdp_span(r, mapping.name, mapping.name_end);
+}
+
+/* a=fmtp:<format> <parameters>. The first one of a payload type counts. */
+void sdp_fmtp(struct sdp_reader *r, const uint8_t *at, const uint8_t *stop) {
+    if (!r->carries_rtp) return; /* formats there are other things than payload types */
+    struct sdp_words words = sdp_words_of(r, at, stop);
+    const struct sdp_word type = sdp_next(r, &words);
+    const int64_t number = sdp_decimal(r, type.from, type.to);
+    at = sdp_rest(&words);
+    while (stop > at && sdp_is_blank(stop[-1])) stop--;
+    if (number < 0 || number > 127 || !(r->listed[number >> 6] >> (number & 63) & 1) || at == stop ||
+        memchr(at, 0, (size_t)(stop - at))) /* a byte-string holds no NUL (RFC 8866 section 9) */
+        r->level.flags |= SDP_FMTP_BAD;
+    if (number < 0 || number > 127) return;
+    struct sdp_format *f = row_of(r, number);
+    if (f && !f->fmtp.length) f->fmtp = sdp_span(r, at, stop);
 }
