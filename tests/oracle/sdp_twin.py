@@ -357,7 +357,7 @@ def fmtp(level: Level, value: bytes) -> None:
     if b"\0" in parameters:
         level.flags |= Flag.FMTP_BAD
     if parameters:
-        level.parameters.setdefault(payload_type, parameters)
+        level.parameters[payload_type] = parameters
 
 
 # ---- formats ----

@@ -203,8 +203,6 @@ static void take_other(struct trace *t, const struct packet *p, int class) {
     } else if (class == RTP_CLASS_DTLS) {
         flag_source(t, p, ENDPOINT_DTLS);
         tls_take_datagram(t, p);
-    } else if (class == RTP_CLASS_UDPTL && trace_announced(t, &p->target) != NONE) {
-        trace_event(t, p, EVENT_UDPTL, SIP_UDP, n >= 2 ? big_endian_16(s) : 0);
     } else if (p->target.port == 5060 || p->source.port == 5060) {
         trace_event(t, p, EVENT_OTHER, SIP_UDP, n);
     }
@@ -218,6 +216,14 @@ static void take_datagram(struct trace *t, const struct packet *p) {
         if (p->hep_protocol == 5) t->rtcp_packets++;
         else t->other_packets++;
         return;
+    }
+    if (TL_UNLIKELY(t->has_image)) { /* UDPTL has no mark: its first byte is a sequence number's (T.38 §9.1) */
+        const uint32_t line = trace_announced(t, &p->target);
+        if (line != NONE && t->media_lines.media[line] == SDP_IMAGE) {
+            trace_event(t, p, EVENT_UDPTL, SIP_UDP, n >= 2 ? big_endian_16(p->payload) : 0);
+            t->other_packets++;
+            return;
+        }
     }
     if (first >= 128 && first < 192) {
         const int class = rtp_classify(p->payload, n);

@@ -490,6 +490,7 @@ static void fill_media_line(struct trace *t, const struct message_view *v, uint3
     l->line[row] = clipped(line);
     l->line_count[row] = clipped(d->media_total);
     l->media[row] = s->media;
+    if (s->media == SDP_IMAGE) t->has_image = 1;
     l->proto[row] = s->proto;
     l->direction[row] = s->direction;
     l->setup[row] = s->setup;

@@ -343,7 +343,8 @@ void sdp_rtpmap(struct sdp_reader *r, const uint8_t *at, const uint8_t *stop) {
     f->name = sdp_span(r, mapping.name, mapping.name_end);
 }
 
-/* a=fmtp:<format> <parameters>. The first one of a payload type counts. */
+/* a=fmtp:<format> <parameters>. RFC 8866 section 6.15 allows one; of several the last counts, as for
+   a receiver that sets parameters line by line. */
 void sdp_fmtp(struct sdp_reader *r, const uint8_t *at, const uint8_t *stop) {
     if (!r->carries_rtp) return; /* formats there are other things than payload types */
     struct sdp_words words = sdp_words_of(r, at, stop);
@@ -356,5 +357,5 @@ void sdp_fmtp(struct sdp_reader *r, const uint8_t *at, const uint8_t *stop) {
         r->level.flags |= SDP_FMTP_BAD;
     if (number < 0 || number > 127) return;
     struct sdp_format *f = row_of(r, number);
-    if (f && !f->fmtp.length) f->fmtp = sdp_span(r, at, stop);
+    if (f && at < stop) f->fmtp = sdp_span(r, at, stop);
 }

@@ -65,6 +65,7 @@ struct trace {
     uint64_t tunnel_packets[16]; /* by bit of enum packet_tunnel */
     int64_t first_time_ns, last_time_ns;
     uint64_t linked_headers;     /* messages with X-Call-ID, X-CID or In-Reply-To */
+    uint8_t has_image;           /* a description asked for T.38: its ports take no RTP */
     uint8_t no_time;             /* messages have no clock */
     uint8_t failed;              /* the lender had no more memory */
     uint16_t file;               /* input being read, from 1 */

@@ -166,6 +166,11 @@ def test_one_payload_type_of_two_codecs_is_flagged_and_the_first_holds() -> None
     assert not line("m=audio 1 RTP/AVP 96", "a=rtpmap:96 foo/8000", "a=rtpmap:96 FOO/8000").flags
 
 
+def test_of_several_fmtp_lines_the_last_that_says_something_counts() -> None:
+    media = line(AUDIO, "a=fmtp:8 a=1", "a=fmtp:8 a=2", "a=fmtp:0 x", "a=fmtp:8 ")
+    assert [f.fmtp for f in media.formats] == [b"x", b"a=2"] and media.flags == Flag.FMTP_BAD
+
+
 def test_codecs_hash_knows_order_and_mapping() -> None:
     hashes = [
         line(f"m=audio 1 RTP/AVP {formats}", f"a=rtpmap:96 {name}/8000").codecs_hash
