@@ -12,6 +12,7 @@ import io
 import lzma
 import mmap
 import tempfile
+import zlib
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
 
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from engine.trace.reading import Opened
 
 IN_MEMORY_BYTES = 32 << 20
-RATIO_MAX = 1200  # above what SIP text or silence in RTP reach
-STEP_BYTES = 1 << 20
+RATIO_MAX = 400  # above what SIP text or silence in RTP reach, below the 1,000 of a bomb; small inputs get 64 MiB
+STEP_BYTES = 1 << 17
 NESTING_MAX = 2
 
 
@@ -75,14 +76,16 @@ def _expand_once(opened: Opened, name: str, reader: Callable[[Any], Any], limit_
     with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES) as target:
         try:
             with reader(io.BytesIO(opened.content) if packed < IN_MEMORY_BYTES else _View(opened.content)) as stream:
-                while piece := stream.read(STEP_BYTES):
+                # read1: what was expanded before a break must not be lost with it
+                while piece := stream.read1(STEP_BYTES):
                     size += len(piece)
                     if size > allowed:
                         raise TraceError(f"{opened.name}: expands to more than {allowed:,} bytes; refused")
                     target.write(piece)
-        except (OSError, EOFError, lzma.LZMAError, ValueError, RuntimeError, _zstd_error()) as error:
+        except (OSError, EOFError, lzma.LZMAError, zlib.error, ValueError, RuntimeError, _zstd_error()) as error:
             if size == 0:
                 raise TraceError(f"{opened.name}: {name} data that does not expand ({error})") from error
+            opened = msgspec.structs.replace(opened, broken_at=size)
         target.seek(0)
         content: bytes | mmap.mmap
         if size <= IN_MEMORY_BYTES:

@@ -32,11 +32,15 @@ class Options(msgspec.Struct, frozen=True):
 
 
 class Opened(msgspec.Struct):
-    """One input opened for reading: its bytes (mapped where it is a file) and what it is called."""
+    """One input opened for reading: its bytes (mapped where it is a file) and what it is called.
+
+    `broken_at` is how many bytes came out of compressed data that then broke off, None when all is well.
+    """
 
     name: str
     content: bytes | bytearray | memoryview | mmap.mmap
     mtime: float | None = None
+    broken_at: int | None = None
 
 
 def expand(paths: Iterable[Source]) -> Iterator[Source]:
@@ -99,8 +103,11 @@ def read(
         before = {kind: count for kind, _, count, _ in trace.problems()}
         formats.append(_read_one(trace, opened, options, _stepper(progress, done, total, opened.name)))
         done += _size(source)
+        if opened.broken_at is not None:
+            text = "compressed data that ends early or does not decompress"
+            problems.append(Problem("compression", text, 1, opened.broken_at, opened.name))
         problems += [
-            Problem(f"{kind}", text, count - before.get(kind, 0), offset, opened.name)
+            Problem(kind, text, count - before.get(kind, 0), offset, opened.name)
             for kind, text, count, offset in trace.problems()
             if count > before.get(kind, 0)
         ]

@@ -194,6 +194,7 @@ _UNREADABLE = (
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", 0, "an Office document: paste its text instead"),
     (b"RIFF", 0, "an audio file: give the capture it was taken from"),
     (b"\x7fELF", 0, "a program"),
+    (b"MZ\x90\0", 0, "a program"),
     (b"SQLite format 3\0", 0, "a database: export the table as CSV or JSON"),
 )
 
