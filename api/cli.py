@@ -464,7 +464,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--endpoints", type=_split, default=[], metavar="A,B", help=ENDPOINT_HELP)
     one.add_argument("--min-severity", choices=SEVERITIES, default="info", help="leave out what is less")
     one.add_argument("--fail-on", choices=SEVERITIES, help="exit code 1 when a finding is at least this severe")
-    one.add_argument("--workers", type=_number_between(1, 256), default=1, metavar="N", help="processes to use")
+    one.add_argument("--workers", type=_number_between(1, 256), default=1, metavar="N", help="threads that expand compressed inputs ahead")
 
     one = command("calls", calls, "a table of the calls and other dialogs")
     _inputs(one, ("text", "json", "ndjson", "csv"))

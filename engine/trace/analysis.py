@@ -57,13 +57,13 @@ def analyze(
     """Reads a trace (path, paths, or the bytes themselves) and explains it.
 
     `issue` is a symptom ("one-way-audio") that findings are ranked toward; `endpoints` label the hosts in order of
-    their first appearance. `workers` is accepted for many inputs. Raises TraceError when nothing can be read.
+    their first appearance. `workers` threads expand compressed inputs ahead. Raises TraceError when nothing can be read.
     """
     _plan()  # loads the rules once: start-up, not analysis
     began = time.perf_counter()
     if isinstance(source, str) and "\n" in source:
         source = source.encode("utf-8", "surrogateescape")
-    tables = read(source, progress=progress, options=options)
+    tables = read(source, progress=progress, options=options, workers=workers)
     return report(tables, issue=issue, endpoints=endpoints, min_severity=min_severity, began=began)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import mmap
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -81,12 +83,17 @@ def _map(file: BinaryIO) -> bytes | mmap.mmap:
 
 
 def read(
-    paths: Source | Sequence[Source], *, progress: Progress | None = None, options: Options | None = None
+    paths: Source | Sequence[Source],
+    *,
+    progress: Progress | None = None,
+    options: Options | None = None,
+    workers: int = 1,
 ) -> Tables:
     """Reads inputs into one set of tables.
 
-    `progress(done_bytes, total_bytes, name)` is called between steps of at most 400,000 packets. Raises TraceError
-    for an input that cannot be read; what is unreadable inside one is counted in `Tables.problems` instead.
+    `progress(done_bytes, total_bytes, name)` is called between steps of at most 400,000 packets. `workers` threads
+    open and expand inputs ahead of the one that is read. Raises TraceError for an input that cannot be read; what is
+    unreadable inside one is counted in `Tables.problems` instead.
     """
     options = options or Options()
     chosen = [paths] if isinstance(paths, (str, bytes, bytearray, memoryview, os.PathLike)) else list(paths)
@@ -98,8 +105,7 @@ def read(
     problems: list[Problem] = []
     formats: list[str] = []
     done = 0
-    for source in inputs:
-        opened = open_input(source, options)
+    for source, opened in zip(inputs, _opened(inputs, options, workers), strict=True):
         before = {kind: count for kind, _, count, _ in trace.problems()}
         formats.append(_read_one(trace, opened, options, _stepper(progress, done, total, opened.name)))
         done += _size(source)
@@ -111,12 +117,26 @@ def read(
             for kind, text, count, offset in trace.problems()
             if count > before.get(kind, 0)
         ]
-    before = {kind: count for kind, _, count, _ in trace.problems()}
     trace.finish()
     tables = Tables(trace)
     tables.problems = problems
     tables.formats = formats
     return tables
+
+
+def _opened(inputs: Sequence[Source], options: Options, workers: int) -> Iterator[Opened]:
+    """The inputs in their order, up to `workers` of them opened and expanded ahead."""
+    if workers < 2 or len(inputs) < 2:
+        yield from (open_input(source, options) for source in inputs)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        ahead: deque[Future[Opened]] = deque()
+        for source in inputs:
+            ahead.append(pool.submit(open_input, source, options))
+            if len(ahead) > workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def _size(source: Source) -> int:

@@ -131,6 +131,15 @@ def test_a_folder_is_read_file_by_file_into_one_trace(tmp_path: Path) -> None:
     assert (len(tables.messages), len(tables.calls), tables.formats) == (14, 2, ["pcap", "pcap"])
 
 
+def test_inputs_that_are_expanded_ahead_come_in_their_order(tmp_path: Path) -> None:
+    for n in range(6):
+        scene = Scene()
+        scene.call(at=n * 20.0, call_id=f"call-{n}@198.51.100.10").basic(2, rtp=False)
+        (tmp_path / f"{n}.pcap.gz").write_bytes(gzip.compress(scene.pcap()))
+    tables = read(tmp_path, workers=3)
+    assert [tables.call_id(call) for call in range(6)] == [f"call-{n}@198.51.100.10" for n in range(6)]
+
+
 def test_one_call_over_two_files_is_one_call(tmp_path: Path) -> None:
     scene = Scene()
     scene.call().basic(10, rtp=False)
