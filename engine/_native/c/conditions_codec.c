@@ -236,12 +236,13 @@ static int has_type(const struct media_lines_table *l, uint32_t line, uint8_t pa
 static void streams(struct trace *t, const struct call_view *c) {
     const struct streams_table *s = &t->streams;
     uint8_t codecs[3] = {0, 0, 0};
-    uint32_t rows[3] = {NONE, NONE, NONE};
+    uint32_t looked = 0, rows[3] = {NONE, NONE, NONE};
     for (uint32_t i = 0; i < c->stream_count; i++) {
         const uint32_t row = c->streams[i], line = s->media_line[row];
         const uint8_t type = s->payload_type[row];
         if (s->packets[row] < 10 || type == 255) continue;
-        if (line != NONE && t->media_lines.media[line] == SDP_AUDIO && !has_type(&t->media_lines, line, type)) {
+        /* one is enough a call: looking through its messages for every stream would not be linear */
+        if (line != NONE && t->media_lines.media[line] == SDP_AUDIO && !has_type(&t->media_lines, line, type) && looked++ < 64) {
             /* the description may have changed since: any of the receiver's lines in the call will do */
             int ever = 0;
             for (uint32_t k = 0; k < c->count && !ever; k++) {

@@ -219,6 +219,17 @@ void t38_parameters(struct trace *t, const struct call_view *c, uint32_t offer, 
     }
 }
 
+/* First event at or behind a time: events come in order of arrival. */
+static uint32_t first_event(const struct events_table *e, int64_t time_ns) {
+    uint32_t low = 0, high = e->head.count;
+    while (low < high) {
+        const uint32_t middle = low + (high - low) / 2;
+        if (e->time_ns[middle] < time_ns) low = middle + 1;
+        else high = middle;
+    }
+    return low;
+}
+
 /* UDPTL datagrams to the accepted image lines: none at all, or holes in their sequence numbers (T.38 §9.1). */
 void udptl_packets(struct trace *t, const struct call_view *c, uint32_t accepted_row) {
     const struct events_table *e = &t->events;
@@ -227,11 +238,13 @@ void udptl_packets(struct trace *t, const struct call_view *c, uint32_t accepted
     if (answer == NONE || l->media[answer] != SDP_IMAGE) return;
     const uint32_t offer = l->counterpart[answer];
     const uint32_t ends[2] = {l->endpoint[answer], offer == NONE ? NONE : l->endpoint[offer]};
+    const uint32_t from = first_event(e, t->messages.time_ns[accepted_row]);
+    const int64_t until = (t->calls.release_ns[c->call] > 0 ? t->calls.release_ns[c->call] : t->calls.end_ns[c->call] + 600000000000ll) + 5000000000ll;
     uint32_t seen = 0;
     for (int side = 0; side < 2; side++) {
         uint32_t count = 0, lost = 0, example = NONE;
         int32_t last = -1;
-        for (uint32_t row = 0; row < e->head.count; row++) {
+        for (uint32_t row = from; row < e->head.count && e->time_ns[row] <= until; row++) {
             if (e->kind[row] != EVENT_UDPTL || e->target[row] != ends[side] || ends[side] == NONE) continue;
             const int32_t number = (int32_t)(e->value[row] & 0xffff);
             if (last >= 0 && number > last + 1 && number - last < 100) lost += (uint32_t)(number - last - 1);
