@@ -18,6 +18,9 @@ def method_names() -> tuple[str, ...]:
 def codec_names() -> tuple[str, ...]:
     """Codecs by number; "" for one that is not known."""
 
+def fail_lends_behind(count: int) -> None:
+    """For tests: memory ends behind `count` more lends; a negative count ends that."""
+
 class Trace:
     """One trace being read. Not safe for use from several threads at once.
 

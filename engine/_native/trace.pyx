@@ -16,8 +16,23 @@ _TRANSPORTS = {"UDP": 1, "TCP": 2, "TLS": 3, "SCTP": 4, "WS": 5, "WSS": 6}
 _NUMPY_KINDS = {"u": "u", "i": "i", "f": "f"}
 
 
+# Tests let lending fail behind a number of lends, to see that every path survives it; below 0 it never does.
+cdef int _lends_left = -1
+
+
 cdef void *_lend(size_t count) noexcept nogil:
+    global _lends_left
+    if _lends_left == 0:
+        return NULL
+    if _lends_left > 0:
+        _lends_left -= 1
     return calloc(1, count if count else 1)
+
+
+def fail_lends_behind(int count):
+    """For tests: memory ends behind `count` more lends; a negative count ends that."""
+    global _lends_left
+    _lends_left = count
 
 
 cdef void _take_back(void *block) noexcept nogil:

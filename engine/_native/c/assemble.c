@@ -18,7 +18,10 @@ static int group_messages(struct trace *t) {
     const uint32_t count = t->messages.head.count, calls = t->calls.head.count;
     t->call_messages = t->lender->lend(((size_t)count + 1) * sizeof(uint32_t));
     uint32_t *next = t->lender->lend(((size_t)calls + 1) * sizeof(uint32_t));
-    if (!t->call_messages || !next) return STATUS_TOO_SMALL;
+    if (!t->call_messages || !next) {
+        if (next) t->lender->take_back(next);
+        return STATUS_TOO_SMALL;
+    }
     uint32_t at = 0;
     for (uint32_t c = 0; c < calls; c++) {
         t->calls.first_message[c] = next[c] = at;

@@ -185,7 +185,10 @@ static int group_streams(struct trace *t) {
     const uint32_t calls = t->calls.head.count;
     t->call_streams = t->lender->lend(((size_t)x->head.count + 1) * sizeof(uint32_t));
     uint32_t *next = t->lender->lend(((size_t)calls + 1) * sizeof(uint32_t));
-    if (!t->call_streams || !next) return STATUS_TOO_SMALL;
+    if (!t->call_streams || !next) {
+        if (next) t->lender->take_back(next);
+        return STATUS_TOO_SMALL;
+    }
     for (uint32_t row = 0; row < x->head.count; row++)
         if (x->call[row] != NONE) t->calls.stream_count[x->call[row]]++;
     uint32_t at = 0;

@@ -104,7 +104,12 @@ static int make_rtp_room(struct trace *t) {
     const uint32_t capacity = r->capacity ? r->capacity * 2 : 16, buckets = capacity * RTP_BUCKETS_PER_STREAM;
     struct rtp_stream *streams = t->lender->lend((size_t)capacity * sizeof *streams);
     uint32_t *index = t->lender->lend((size_t)buckets * sizeof *index);
-    if (!streams || !index) { t->failed = 1; return STATUS_TOO_SMALL; }
+    if (!streams || !index) {
+        if (streams) t->lender->take_back(streams);
+        if (index) t->lender->take_back(index);
+        t->failed = 1;
+        return STATUS_TOO_SMALL;
+    }
     struct rtp_stream *before = r->streams;
     uint32_t *before_index = r->buckets;
     if (before) memcpy(streams, before, (size_t)r->count * sizeof *streams);

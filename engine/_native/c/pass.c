@@ -685,6 +685,7 @@ int64_t trace_message(struct trace *t, const struct framed *f) {
     if (p->body_length) fill_body(t, &v);
     fill_endpoints(t, &v, f);
     t->sip_packets++;
+    if (t->failed) return MEMORY_ENDED; /* rows that the hooks rely on may be missing */
     sight_message(t, &v);
     return t->failed ? MEMORY_ENDED : row;
 }
