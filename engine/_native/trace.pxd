@@ -48,6 +48,10 @@ cdef extern from "trace.h" nogil:
     ctypedef struct messages_table "struct messages_table":
         table_head head
         uint32_t *text_length
+        uint32_t *source
+        uint32_t *target
+        uint16_t *status
+        uint8_t *method
     ctypedef struct calls_table "struct calls_table":
         table_head head
         uint64_t *call_id_offset
@@ -58,11 +62,21 @@ cdef extern from "trace.h" nogil:
         uint64_t *ip_high
         uint64_t *ip_low
         uint32_t *name
+        uint32_t *host
+        uint16_t *port
         uint8_t *family
     ctypedef struct strings_table "struct strings_table":
         table_head head
         uint64_t *offset
         uint32_t *length
+    ctypedef struct sightings_table "struct sightings_table":
+        table_head head
+        uint32_t *call
+        uint32_t *row
+        uint32_t *other
+        uint16_t *condition
+        uint16_t *code
+        int64_t *value
     ctypedef struct any_table "struct transactions_table":
         table_head head
     ctypedef struct trace_state "struct trace":
@@ -72,7 +86,7 @@ cdef extern from "trace.h" nogil:
         table_head media_lines
         endpoints_table endpoints
         strings_table strings
-        table_head sightings
+        sightings_table sightings
         table_head events
         table_head streams
         uint32_t *call_messages

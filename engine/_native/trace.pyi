@@ -95,6 +95,18 @@ class Trace:
     def endpoint_host(self, row: int) -> str:
         """Address (or name) of an endpoints row, without port."""
 
+    def sightings_of(self, number: int) -> tuple[npt.NDArray[Any], ...]:
+        """(call, row, other, code, value) columns of a condition's sightings, in order of call and arrival."""
+
+    def endpoint_address(self, row: int) -> str:
+        """"ip:port", "[v6]:port", or the host alone where an endpoint has no port."""
+
+    def host_row(self, row: int) -> int:
+        """The endpoints row of the same host without a port."""
+
+    def said(self, row: int) -> tuple[int, int, int, int]:
+        """(status, method number, source, target) of a message: what every summary of it starts from."""
+
     def arena_bytes(self, offset: int, length: int) -> bytes:
         """Bytes that the trace kept, by events.bytes_offset and bytes_length."""
 

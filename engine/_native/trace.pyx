@@ -1,7 +1,7 @@
 """Python's door to the trace kernel: memory for the tables, feeding inputs, columns out as numpy views."""
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset, strlen
 
 import os
@@ -114,6 +114,8 @@ cdef class Trace:
     cdef list inputs
     cdef uint64_t seed
     cdef bint finished
+    cdef uint32_t *by_condition
+    cdef uint32_t condition_starts[CONDITION_COUNT + 1]
 
     def __cinit__(self, uint64_t expected_bytes=0, seed=None):
         self.inputs = [None]
@@ -126,6 +128,7 @@ cdef class Trace:
         if self.state != NULL:
             trace_release(self.state)
             free(self.state)
+        free(self.by_condition)
 
     def open_input(self, source):
         cdef _Input held = _Input(source)
@@ -298,6 +301,51 @@ cdef class Trace:
         return {number: self.state.condition_count[number] for number in range(CONDITION_COUNT)
                 if self.state.condition_count[number]}
 
+    cdef int _sort_sightings(self) except -1:
+        """Rows of the sightings table by condition, each condition's in their order: a counting sort."""
+        cdef sightings_table *s = &self.state.sightings
+        cdef uint32_t count = s.head.count, row
+        cdef int number
+        cdef uint32_t next_place[CONDITION_COUNT]
+        self.by_condition = <uint32_t *>malloc((<size_t>count + 1) * sizeof(uint32_t))
+        if self.by_condition == NULL:
+            raise MemoryError("no memory to sort the sightings")
+        memset(self.condition_starts, 0, sizeof(self.condition_starts))
+        for row in range(count):
+            self.condition_starts[s.condition[row] + 1] += 1
+        for number in range(CONDITION_COUNT):
+            self.condition_starts[number + 1] += self.condition_starts[number]
+            next_place[number] = self.condition_starts[number]
+        for row in range(count):
+            self.by_condition[next_place[s.condition[row]]] = row
+            next_place[s.condition[row]] += 1
+        return 0
+
+    def sightings_of(self, int number):
+        cdef sightings_table *s = &self.state.sightings
+        cdef uint32_t first, count, i, row
+        if not 0 <= number < CONDITION_COUNT:
+            raise IndexError(number)
+        if not self.finished:
+            raise ValueError("the trace is not finished")
+        if self.by_condition == NULL:
+            self._sort_sightings()
+        first = self.condition_starts[number]
+        count = self.condition_starts[number + 1] - first
+        calls, rows, others = np.empty(count, np.uint32), np.empty(count, np.uint32), np.empty(count, np.uint32)
+        codes, values = np.empty(count, np.uint16), np.empty(count, np.int64)
+        cdef uint32_t[::1] call = calls, message = rows, other = others
+        cdef uint16_t[::1] code = codes
+        cdef int64_t[::1] value = values
+        for i in range(count):
+            row = self.by_condition[first + i]
+            call[i] = s.call[row]
+            message[i] = s.row[row]
+            other[i] = s.other[row]
+            code[i] = s.code[row]
+            value[i] = s.value[row]
+        return calls, rows, others, codes, values
+
     def text(self, uint32_t row):
         cdef uint32_t length
         cdef const uint8_t *text
@@ -338,6 +386,25 @@ cdef class Trace:
         a.family = e.family[row]
         count = address_format(&a, text, 64)
         return text[:count].decode() if count > 0 else "unknown"
+
+    def endpoint_address(self, uint32_t row):
+        """ "ip:port", "[v6]:port", or the host alone where the port is 0. """
+        cdef str host = self.endpoint_host(row)
+        cdef unsigned port = self.state.endpoints.port[row]
+        if port == 0:
+            return host
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def host_row(self, uint32_t row):
+        if row >= self.state.endpoints.head.count:
+            raise IndexError(f"no endpoints row {row}")
+        return self.state.endpoints.host[row]
+
+    def said(self, uint32_t row):
+        cdef messages_table *m = &self.state.messages
+        if row >= m.head.count:
+            raise IndexError(f"no message row {row}")
+        return m.status[row], m.method[row], m.source[row], m.target[row]
 
     def arena_bytes(self, uint64_t offset, uint32_t length):
         """Bytes that the trace kept: handshakes by events.bytes_offset and bytes_length."""

@@ -107,6 +107,7 @@ def label_endpoints(tables: Tables, labels: Sequence[str]) -> None:
     """Gives the hosts of the SIP messages the labels, in order of first appearance (sender before receiver)."""
     if not labels:
         return
+    tables.told.clear()
     names = iter(labels)
     seen: dict[int, str] = {}
     m, hosts = tables.messages, tables.endpoints.host
@@ -123,23 +124,28 @@ def label_endpoints(tables: Tables, labels: Sequence[str]) -> None:
 
 
 @functools.cache
-def _plan() -> tuple[tuple[tuple[Rule, frozenset[int]], ...], tuple[Rule, ...]]:
-    """(rules that need a condition, with the numbers of those that will do), (rules that always run)."""
-    gated, always = [], []
-    for rule in rules():
+def _plan() -> tuple[dict[int, list[int]], tuple[tuple[Rule, str], ...]]:
+    """(places of the rules that a condition wakes, by its number), (rules that always run, and over which table)."""
+    woken: dict[int, list[int]] = {}
+    always = []
+    for place, rule in enumerate(rules()):
         needs = (rule.id,) if rule.select is None else rule.needs
-        if needs:
-            gated.append((rule, frozenset(CONDITIONS[need] for need in needs)))
-        else:
-            always.append(rule)
-    return tuple(gated), tuple(always)
+        if not needs:
+            always.append((rule, rule.over))
+        for need in needs:
+            woken.setdefault(CONDITIONS[need], []).append(place)
+    return woken, tuple(always)
 
 
 def _active(tables: Tables) -> list[Rule]:
     """Rules that can fire: one of their conditions was sighted, or they look at whole columns."""
-    gated, always = _plan()
-    sighted = tables.trace.condition_counts().keys()
-    return [*(rule for rule, needs in gated if not needs.isdisjoint(sighted)), *always]
+    woken, always = _plan()
+    places = {place for number in tables.trace.condition_counts() for place in woken.get(number, ())}
+    stated = rules()
+    return [
+        *(stated[place] for place in sorted(places)),
+        *(rule for rule, over in always if not over or len(getattr(tables, over))),
+    ]
 
 
 # ---- which peers a hit is between ----
@@ -340,7 +346,7 @@ def _summary(tables: Tables, elapsed_ms: float, omitted: int) -> Summary:
         bytes=trace.bytes_read,
         packets=trace.packets,
         messages=len(tables.messages),
-        calls=int(np.count_nonzero(tables.calls.kind == 1)),
+        calls=len(tables.invite_calls),
         rtp_packets=trace.rtp_packets,
         streams=len(tables.streams),
         elapsed_ms=round(elapsed_ms, 3),

@@ -131,6 +131,18 @@ def _orderly(content: bytes, begin: int, end: int, limit: int) -> tuple[bytes, i
     return text if crlf else text.replace(b"\n", b"\r\n"), stop
 
 
+def in_order(content: bytes, begin: int, end: int, limit: int) -> tuple[bytes, int, int] | None:
+    """(text, begin, end with the blanks behind it) of a message in good order in content[begin:end], else None."""
+    first = _BETWEEN.match(content, begin, end).end()  # type: ignore[union-attr]
+    if content[first - 1] != 10 or not _BEGINNING.match(content, first, end):
+        return None
+    text, stop = _orderly(content, first, end, limit)
+    if not stop:
+        return None
+    behind = _BETWEEN.match(content, stop, end).end()  # type: ignore[union-attr]
+    return (text, first, behind) if behind == end or content[behind - 1] == 10 else None
+
+
 def starts(content: bytes, begin: int, end: int) -> Iterator[tuple[int, int]]:
     """(start of the line, start of the start line on it) of every start line in content[begin:end]."""
     floor = begin

@@ -15,7 +15,7 @@ import msgspec
 
 from engine._native import trace as native
 from engine.errors import TraceError
-from engine.trace import compressed
+from engine.trace import compressed, orderly
 from engine.trace.finding import Problem
 from engine.trace.sources import base as sources
 from engine.trace.tables import Tables
@@ -161,26 +161,31 @@ def _read_one(trace: native.Trace, opened: Opened, options: Options, step: Calla
     named = sources.unreadable(head)
     if named:
         raise TraceError(f"{opened.name}: {named}")
+    reading = sources.Options(
+        mtime=opened.mtime, tz_offset_s=options.tz_offset_s, max_message_bytes=options.max_message_bytes
+    )
+    if len(content) <= orderly.SIZE_MAX_BYTES and (told := orderly.frames(bytes(content), reading)) is not None:
+        trace.open_input(content)
+        trace.add_bytes(len(content))
+        _add_frames(trace, told[1], step)
+        return told[0].name
     format = sources.detect(head)
     trace.open_input(content)
     if format.native is not None:
         if not trace.read_capture(step):
             raise TraceError(f"{opened.name}: looks like {format.title} and has no readable header")
         return format.name
-    _read_text(trace, opened, options, format, step)
+    text = bytes(content)
+    trace.add_bytes(len(text))
+    _add_frames(trace, sources.frames(text, reading), step)
     return format.name
 
 
-def _read_text(
-    trace: native.Trace, opened: Opened, options: Options, format: sources.Format, step: Callable[[int], None] | None
+def _add_frames(
+    trace: native.Trace, frames: Iterable[sources.AnyFrame], step: Callable[[int], None] | None
 ) -> None:
-    text = bytes(opened.content)
-    trace.add_bytes(len(text))
-    reading = sources.Options(
-        mtime=opened.mtime, tz_offset_s=options.tz_offset_s, max_message_bytes=options.max_message_bytes
-    )
     number = 0
-    for frame in sources.frames(text, reading):
+    for frame in frames:
         number += 1
         if isinstance(frame, sources.PacketFrame):
             trace.add_packet(frame.packet, frame.time_ns or 0, frame.link_type, frame.offset)

@@ -7,7 +7,10 @@ Nothing is decoded until it is asked for.
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +32,27 @@ OUTCOMES = (
     "unknown", "answered", "busy", "cancelled", "rejected", "failed", "redirected", "challenged",
     "no-response", "pending", "no-answer", "done",
 )  # fmt: skip
+
+
+Texts = TypeVar("Texts")
+KEPT_MAX = 256
+
+
+def _kept(method: Callable[[Tables, int], Texts]) -> Callable[[Tables, int], Texts]:
+    """Keeps what was told of a row: explanations of several rules name the same messages again and again."""
+    name = method.__name__
+
+    @functools.wraps(method)
+    def told(tables: Tables, row: int) -> Texts:
+        kept = tables.told[name]
+        if row not in kept:
+            if len(kept) >= KEPT_MAX:
+                kept.clear()
+            kept[row] = method(tables, row)
+        known: Texts = kept[row]
+        return known
+
+    return told
 
 
 class Table:
@@ -76,13 +100,17 @@ class Tables:
         self.call_messages: Rows = trace.call_messages()
         self.call_streams: Rows = trace.call_streams()
         self.endpoint_names: dict[int, str] = {}
+        self.told: defaultdict[str, dict[int, Any]] = defaultdict(dict)
         self.problems: list[Problem] = []
         self.formats: list[str] = []
         self.no_time: bool = trace.no_time
         self.first_time_ns: int = trace.first_time_ns
         self.last_time_ns: int = trace.last_time_ns
-        self._order: npt.NDArray[np.int64] | None = None
-        self._starts: npt.NDArray[np.int64] | None = None
+
+    @functools.cached_property
+    def invite_calls(self) -> npt.NDArray[np.intp]:
+        """calls rows that an INVITE began."""
+        return np.flatnonzero(self.calls.kind == 1)
 
     # ---- sightings ----
 
@@ -92,17 +120,8 @@ class Tables:
 
     def sightings_of(self, *conditions: str) -> Hits:
         """Sightings of the conditions, in order of call and arrival."""
-        if self._order is None or self._starts is None:
-            numbers = self.sightings.condition
-            self._order = np.argsort(numbers, kind="stable")
-            self._starts = np.searchsorted(numbers[self._order], np.arange(len(CONDITIONS) + 1))
-        parts = [
-            self._order[self._starts[number] : self._starts[number + 1]]
-            for number in (CONDITIONS[name] for name in conditions)
-        ]
-        rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        s = self.sightings
-        return Hits(s.call[rows], s.row[rows], s.other[rows], s.code[rows], s.value[rows])
+        parts = [self.trace.sightings_of(CONDITIONS[name]) for name in conditions]
+        return Hits(*(parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))))
 
     def call_conditions_of(self, call: int) -> frozenset[str]:
         """Conditions that the native pass sighted in a call."""
@@ -115,10 +134,12 @@ class Tables:
         """The whole message of a messages row, as it was on the wire (or restored from a log)."""
         return self.trace.text(row)
 
+    @_kept
     def start_line(self, row: int) -> str:
         """Its first line."""
         return self.text(row).lstrip(b"\r\n").split(b"\n", 1)[0].rstrip(b"\r").decode("utf-8", "replace")
 
+    @_kept
     def message(self, row: int) -> native_sip.Message:
         """The tokenized message: `.header(name) -> list[bytes]`, `.headers`, `.body` and so on."""
         return native_sip.scan(self.text(row))
@@ -132,6 +153,7 @@ class Tables:
         values = self.headers(row, name)
         return values[0] if values else ""
 
+    @_kept
     def sdp(self, row: int) -> native_sdp.Description | None:
         """The session description of a messages row, or None."""
         return native_sdp.of_message(self.text(row))
@@ -147,6 +169,7 @@ class Tables:
         """Text of a strings row; empty for NONE."""
         return "" if row == NONE else self.trace.string(int(row)).decode("utf-8", "replace")
 
+    @_kept
     def call_id(self, call: int) -> str:
         """Call-ID of a calls row; empty for NONE."""
         return "" if call == NONE else self.trace.call_id(int(call)).decode("utf-8", "replace")
@@ -184,25 +207,21 @@ class Tables:
         """Label or address (without port) of an endpoints row."""
         if endpoint == NONE:
             return "unknown"
-        host = int(self.endpoints.host[endpoint])
+        host = self.trace.host_row(endpoint)
         return self.endpoint_names.get(host) or self.trace.endpoint_host(host)
 
     def endpoint(self, endpoint: int) -> str:
         """"label", "ip:port" or "[v6]:port" of an endpoints row."""
         if endpoint == NONE:
             return "unknown"
-        host = int(self.endpoints.host[endpoint])
-        return self.endpoint_names.get(host) or self.address(endpoint)
+        if self.endpoint_names and (label := self.endpoint_names.get(self.trace.host_row(endpoint))):
+            return label
+        return self.address(endpoint)
 
+    @_kept
     def address(self, endpoint: int) -> str:
         """"ip:port" of an endpoints row, whatever its label."""
-        if endpoint == NONE:
-            return "unknown"
-        text = self.trace.endpoint_host(int(endpoint))
-        port = int(self.endpoints.port[endpoint])
-        if port == 0:
-            return text
-        return f"[{text}]:{port}" if ":" in text else f"{text}:{port}"
+        return "unknown" if endpoint == NONE else self.trace.endpoint_address(endpoint)
 
     def peers(self, row: int) -> tuple[int, int]:
         """Host rows (source, target) of a messages row; NONE where unknown."""
@@ -215,12 +234,13 @@ class Tables:
         """Method name of a messages row (that of the CSeq for responses); "" when not registered."""
         return METHODS[int(self.messages.method[row])]
 
+    @_kept
     def summary(self, row: int) -> str:
         """A message in a few words: "INVITE 10.0.0.1:5060 -> 10.0.0.2:5060", "200 (INVITE) ..."."""
-        m = self.messages
-        status = int(m.status[row])
-        what = f"{status} ({self.method(row)})" if status else self.method(row) or self.start_line(row)[:24]
-        return f"{what} {self.endpoint(int(m.source[row]))} -> {self.endpoint(int(m.target[row]))}"
+        status, method, source, target = self.trace.said(row)
+        name = METHODS[method]
+        what = f"{status} ({name})" if status else name or self.start_line(row)[:24]
+        return f"{what} {self.endpoint(source)} -> {self.endpoint(target)}"
 
     def time_s(self, row: int) -> float | None:
         """Seconds since 1970 of a messages row, None when the input has no clock."""

@@ -39,6 +39,10 @@ class Hits(msgspec.Struct):
         return Hits(self.call[index], self.row[index], self.other[index], self.code[index], self.value[index])
 
 
+_NO_ROWS = np.zeros(0, np.uint32)
+NO_HITS = Hits(_NO_ROWS, _NO_ROWS, _NO_ROWS, np.zeros(0, np.uint16), np.zeros(0, np.int64))
+
+
 class Hit(msgspec.Struct, gc=False):
     """One selected row: `call`, `row` and `other` are NONE where they do not apply."""
 
@@ -71,7 +75,8 @@ class Rule(msgspec.Struct, frozen=True):
     "message", "transaction", "call", "stream", "media_line", "endpoint", "event" or "trace".
     `select` is None for the usual case: every native sighting of the condition. It takes the tables and must be
     vectorised (numpy over columns), returning Hits; rules with a `select` and `needs` non-empty run only when one
-    of those conditions was sighted; rules with `select` and no `needs` always run, so keep those few and cheap.
+    of those conditions was sighted; rules with `select` and no `needs` run on every trace (on every one with rows in the table `over` names), so keep
+    those few and cheap.
     `group` is "peers" (one finding a pair of hosts, the default), "source" (one a source host), "call" (one a call) or
     "trace" (one in all). `symptoms` are the context.issue words it explains. `recommendation` names the fix and
     the platform options (Asterisk PJSIP, FreeSWITCH, Kamailio).
@@ -87,10 +92,17 @@ class Rule(msgspec.Struct, frozen=True):
     confidence: float = 0.9
     subject: str = "message"
     needs: tuple[str, ...] = ()
+    over: str = ""
     select: Callable[[Tables], Hits] | None = None
     group: str = "peers"
     symptoms: tuple[str, ...] = ()
     escalates: bool = True
+
+
+def one_hit() -> Hits:
+    """One hit that is about the whole trace."""
+    nowhere = np.array((NONE,), np.uint32)
+    return Hits(nowhere, nowhere, nowhere, np.zeros(1, np.uint16), np.zeros(1, np.int64))
 
 
 def hits_of(
@@ -102,6 +114,8 @@ def hits_of(
 ) -> Hits:
     """Hits from columns; what is left out is NONE or 0."""
     calls = np.asarray(call, dtype=np.uint32)
+    if not len(calls):
+        return NO_HITS
     blank = np.full(len(calls), NONE, dtype=np.uint32)
 
     def column(given: npt.ArrayLike | None) -> Rows:

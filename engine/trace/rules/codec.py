@@ -6,6 +6,7 @@ The conditions are sighted by `engine/_native/c/conditions_codec.c`; the texts a
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from engine.trace.finding import Evidence
 from engine.trace.rules.base import NONE, Explanation, Hit, Rule
@@ -17,6 +18,7 @@ OPUS_PARAMETERS = ("", "channels (must be opus/48000/2)", "maxaveragebitrate", "
                    "useinbandfec", "usedtx", "sprop-stereo")  # fmt: skip
 
 
+@lru_cache(maxsize=256)
 def names(bits: int) -> str:
     """Codec names of a bit set."""
     return ", ".join(name for bit, name in enumerate(CODECS) if bit and bits >> bit & 1) or "none that is known"

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.trace.finding import Evidence
-from engine.trace.rules.base import NONE, Explanation, Hit, Hits, Rule, hits_of
+from engine.trace.rules.base import NO_HITS, NONE, Explanation, Hit, Hits, Rule, hits_of, one_hit
 from engine.trace.rules.compliance import cited
 from engine.trace.tables import CALL_KINDS, CODECS, OUTCOMES, TRANSPORTS, Tables
 
@@ -22,25 +22,39 @@ PERCENTILES = (50, 95, 99)
 
 def percentiles(values: npt.NDArray[Any]) -> list[float]:
     """The PERCENTILES by nearest rank: figures that were really measured."""
-    ordered = np.sort(values)
+    ordered = np.sort(values).tolist()
     return [float(ordered[min(len(ordered) - 1, len(ordered) * share // 100)]) for share in PERCENTILES]
 
 
+def _by_host(hosts: npt.NDArray[np.uint32]) -> list[tuple[int, npt.NDArray[np.intp]]]:
+    """(host, where it stands) of the ten hosts that stand there most often, the first of them first."""
+    if len(hosts) <= 64:  # sorting arrays costs more than looking at so few
+        places: dict[int, list[int]] = {}
+        for at, host in enumerate(hosts.tolist()):
+            places.setdefault(host, []).append(at)
+        largest = sorted(sorted(places), key=lambda host: -len(places[host]))[:10]
+        return [(host, np.array(places[host])) for host in largest]
+    names, inverse, counts = np.unique(hosts, return_inverse=True, return_counts=True)
+    return [
+        (int(names[at]), np.flatnonzero(inverse == at)) for at in np.argsort(-counts, kind="stable")[:10].tolist()
+    ]
+
+
 def _once(present: bool) -> Hits:
-    return hits_of([NONE] if present else [])
+    return one_hit() if present else NO_HITS
 
 
 # ---- calls ----
 
 
 def _invite_calls(tables: Tables) -> Hits:
-    return hits_of(np.flatnonzero(tables.calls.kind == 1)[:100_000])
+    return hits_of(tables.invite_calls[:100_000])
 
 
 def _first_calls(tables: Tables) -> Hits:
     """One hit a call for small traces; a trace-wide picture is the peer table's work."""
-    calls = np.flatnonzero(tables.calls.kind == 1)
-    return hits_of(calls if len(calls) <= 10 else calls[:0])
+    calls = tables.invite_calls
+    return hits_of(calls) if len(calls) <= 10 else NO_HITS
 
 
 def _seconds(milliseconds: int) -> str:
@@ -122,7 +136,7 @@ def _endpoint_id(tables: Tables, hit: Hit) -> Explanation:
 
 
 def _has_many_calls(tables: Tables) -> Hits:
-    return _once(int(np.count_nonzero(tables.calls.kind == 1)) >= 2)
+    return _once(len(tables.invite_calls) >= 2)
 
 
 def _ratio(part: int, whole: int) -> str:
@@ -132,11 +146,9 @@ def _ratio(part: int, whole: int) -> str:
 def _peer_table(tables: Tables, hit: Hit) -> Explanation:
     c = tables.calls
     calls = np.flatnonzero((c.kind == 1) & (c.callee != NONE))
-    hosts = tables.endpoints.host[c.callee[calls]]
-    names, inverse, counts = np.unique(hosts, return_inverse=True, return_counts=True)
     told, evidence = [], []
-    for at in np.argsort(-counts, kind="stable")[:10].tolist():
-        mine = calls[inverse == at]
+    for host, places in _by_host(tables.endpoints.host[c.callee[calls]]):
+        mine = calls[places]
         status = c.final_status[mine]
         refused = np.isin(status // 100, (3,)) | np.isin(status, (401, 402, 407))
         attempts = int(len(mine) - np.count_nonzero(refused))
@@ -144,7 +156,7 @@ def _peer_table(tables: Tables, hit: Hit) -> Explanation:
         effective = int(np.count_nonzero((status // 100 == 2) | np.isin(status, EFFECTIVE)))
         silent = int(np.count_nonzero(status == 0))
         line = (
-            f"{tables.host(int(names[at]))}: {len(mine):,} attempts, SER {_ratio(answered, attempts)}, "
+            f"{tables.host(host)}: {len(mine):,} attempts, SER {_ratio(answered, attempts)}, "
             f"SEER {_ratio(effective, attempts)}, {silent:,} without final response"
         )
         waits = c.pdd_ms[mine][c.pdd_ms[mine] >= 0]
@@ -165,19 +177,17 @@ def _rtt_table(tables: Tables, hit: Hit) -> Explanation:
     reply = np.minimum(x.provisional, x.final)  # rows are in order of arrival, NONE is the largest number
     rows = np.flatnonzero((x.first != NONE) & (reply != NONE) & (x.target != NONE))
     times = (m.time_ns[reply[rows]] - m.time_ns[x.first[rows]]) / 1e6
-    hosts = tables.endpoints.host[x.target[rows]]
-    names, inverse, counts = np.unique(hosts, return_inverse=True, return_counts=True)
     told, evidence = [], []
-    for at in np.argsort(-counts, kind="stable")[:10].tolist():
-        p50, p95, p99 = percentiles(times[inverse == at])
-        line = f"{tables.host(int(names[at]))}: {int(counts[at]):,} transactions, first response p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms"
+    for host, places in _by_host(tables.endpoints.host[x.target[rows]]):
+        p50, p95, p99 = percentiles(times[places])
+        line = f"{tables.host(host)}: {len(places):,} transactions, first response p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms"
         told.append(line)
         evidence.append(Evidence(summary=line))
     return Explanation(". ".join(told) + ".", evidence)
 
 
 def _no_calls(tables: Tables) -> Hits:
-    return _once(not (tables.calls.kind == 1).any())
+    return _once(not len(tables.invite_calls))
 
 
 def _explain_no_calls(tables: Tables, hit: Hit) -> Explanation:
@@ -189,13 +199,12 @@ def _explain_no_calls(tables: Tables, hit: Hit) -> Explanation:
 
 
 def _ladders(tables: Tables, hit: Hit) -> Explanation:
-    count = int(np.count_nonzero(tables.calls.kind == 1))
-    first = int(np.flatnonzero(tables.calls.kind == 1)[0])
+    count, first = len(tables.invite_calls), int(tables.invite_calls[0])
     return Explanation(f"{count:,} call(s) can be drawn as a ladder; the first is {tables.call_id(first)}.")
 
 
 def _has_calls(tables: Tables) -> Hits:
-    return _once(bool((tables.calls.kind == 1).any()))
+    return _once(len(tables.invite_calls) > 0)
 
 
 # ---- the capture ----

@@ -22,7 +22,7 @@ from engine.trace.handshakes import (
     handshakes,
     name_matches,
 )  # fmt: skip
-from engine.trace.rules.base import NONE, Explanation, Hit, Hits, Rule, hits_of
+from engine.trace.rules.base import NO_HITS, NONE, Explanation, Hit, Hits, Rule, hits_of
 from engine.trace.tables import Tables
 
 EXPIRES_SOON = timedelta(days=14)
@@ -35,8 +35,8 @@ def _select(test: Callable[[Tables, Handshake], bool]) -> Callable[[Tables], Hit
     """Handshakes that pass a test; `row` is the event, `value` the place in the list."""
 
     def select(tables: Tables) -> Hits:
-        if not len(tables.events) or not np.isin(tables.events.kind, (EVENT_DTLS, EVENT_TLS)).any():
-            return hits_of([])
+        if not np.isin(tables.events.kind, (EVENT_DTLS, EVENT_TLS)).any():
+            return NO_HITS
         chosen = [at for at, shake in enumerate(handshakes(tables)) if test(tables, shake)]
         return hits_of([NONE] * len(chosen), row=[handshakes(tables)[at].event for at in chosen], value=chosen)
 
@@ -193,7 +193,7 @@ def _explain_mismatch(tables: Tables, hit: Hit) -> Explanation:
 def _rule(id: str, severity: str, title: str, rfc: str, recommendation: str, test: Callable[[Tables, Handshake], bool],
           sentence: Callable[[Tables, Handshake], str], step: Callable[[Handshake], str | None] = lambda shake: None) -> Rule:  # fmt: skip
     return Rule(id=id, severity=severity, category="security", title=title, rfc=rfc, recommendation=recommendation, subject="event",
-                explain=_tell(sentence, step), select=_select(test), confidence=0.95, escalates=False,
+                explain=_tell(sentence, step), select=_select(test), over="events", confidence=0.95, escalates=False,
                 symptoms=("security", "registration-failing", "call-setup-failing"))  # fmt: skip
 
 
@@ -219,10 +219,10 @@ def _failed_text(tables: Tables, shake: Handshake) -> str:
 RULES: tuple[Rule, ...] = (
     Rule(id="dtls-no-handshake", severity="critical", category="security", title="DTLS handshake missing or unfinished", rfc="RFC 5764",
          recommendation="Let UDP through between the media addresses, finish ICE first, and check that both sides agree who is the client (a=setup).",
-         explain=_explain_silent, select=_dtls_silent, confidence=0.85, symptoms=("no-audio", "one-way-audio", "security")),
+         explain=_explain_silent, select=_dtls_silent, over="events", confidence=0.85, symptoms=("no-audio", "one-way-audio", "security")),
     Rule(id="dtls-fingerprint-mismatch", severity="critical", category="security", title="DTLS certificate is not the announced one",
          rfc="RFC 5763 5", recommendation="An element between the two ends media without rewriting a=fingerprint, or somebody is in the middle.",
-         explain=_explain_mismatch, select=_mismatched, confidence=0.9, symptoms=("no-audio", "security")),
+         explain=_explain_mismatch, select=_mismatched, over="events", confidence=0.9, symptoms=("no-audio", "security")),
     _rule("tls-cert-expired", "critical", "TLS certificate expired", "RFC 5280; RFC 5246 7.2.2",
           "Renew the certificate and reload the service; automate renewal.", _expired, _certificate_text),
     _rule("tls-cert-soon", "medium", "TLS certificate expires soon", "RFC 5280", "Renew the certificate before it lapses.", _soon, _certificate_text),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.trace.rules.base import NONE, Explanation, Hit, Hits, Rule, hits_of
+from engine.trace.rules.base import NO_HITS, NONE, Explanation, Hit, Hits, Rule, hits_of
 from engine.trace.rules.code_tables import INTERVALS, interval_suspects
 from engine.trace.rules.signaling_evidence import cite, duration, is_message, says, sender
 from engine.trace.tables import Tables
@@ -196,11 +196,13 @@ def _ext_required(tables: Tables, hit: Hit) -> Explanation:
 def _fixed_intervals(tables: Tables) -> Hits:
     """Answered calls that end within a second of one usual limit, when that is where many end."""
     calls = tables.calls
+    if tables.no_time or len(tables.invite_calls) < 20:
+        return NO_HITS
     rows = np.flatnonzero(
         (calls.kind == 1) & (calls.answer_row != NONE) & (calls.talk_ms >= 0) & (calls.bye_row != NONE)
     )
-    if tables.no_time or len(rows) < 20:
-        return hits_of([])
+    if len(rows) < 20:
+        return NO_HITS
     talk = calls.talk_ms[rows]
     chosen: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
     values: list[int] = []
@@ -210,7 +212,7 @@ def _fixed_intervals(tables: Tables) -> Hits:
             chosen.append(near)
             values += [seconds] * len(near)
     if not chosen:
-        return hits_of([])
+        return NO_HITS
     found = np.concatenate(chosen)
     return hits_of(found, calls.bye_row[found], calls.answer_row[found], None, values)
 

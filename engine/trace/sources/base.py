@@ -430,7 +430,7 @@ def heading(region: Region, mark: Mark) -> Frame:
     key = part.get("key")
     frame = Frame(
         b"", moment, source, target, transport(given) if given else mark.transport, way, region.line,
-        printable(key) if key else correlation(prefix), part.get("again") is not None, known,
+        printable(key) if key else (correlation(prefix) if prefix else None), part.get("again") is not None, known,
     )  # fmt: skip
     if mark.head is not None:
         mark.head(region, frame)
@@ -468,6 +468,7 @@ def transport(word: bytes) -> str | None:
 _IN_BRACKETS = re.compile(r"\[([^\]/%]+)(?:[/%][^\]]*)?\](?:/\w+)?((?::\d+)?)\Z")
 
 
+@lru_cache(maxsize=1024)
 def place(text: bytes | None) -> str | None:
     """An address as frames carry it: "ip:port", "[v6]:port" or the name as it was. None for nothing."""
     if not text:
