@@ -263,12 +263,15 @@ static int high_risk(const uint8_t *digits, uint32_t n) {
 static const uint8_t *international(const struct trace *t, uint32_t row, uint32_t *n) {
     uint32_t length;
     const uint8_t *text = trace_text(t, row, &length);
-    struct sip_message p;
-    struct sip_header headers[8];
     *n = 0;
-    if (sip_scan(text, length, SIP_DATAGRAM, &p, headers, 8) < 0 || p.is_response) return NULL;
+    /* the Request-URI stands between the first two spaces of a request that was scanned before */
+    const uint8_t *space = memchr(text, ' ', length);
+    if (!space) return NULL;
+    const uint32_t from = (uint32_t)(space + 1 - text);
+    const uint8_t *behind = memchr(text + from, ' ', length - from);
+    if (!behind) return NULL;
     struct sip_uri uri;
-    sip_uri_parse(text, p.request_uri, &uri);
+    sip_uri_parse(text, (struct sip_span){from, (uint32_t)(behind - text) - from}, &uri);
     const uint8_t *s = text + uri.user.offset;
     uint32_t skip = 0;
     const uint32_t count = uri.user.length;

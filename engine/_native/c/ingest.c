@@ -15,16 +15,12 @@ int trace_init(struct trace *t, const struct lender *lender, uint64_t seed, uint
     t->hash_seed = seed_or_default(seed);
     t->first_time_ns = INT64_MAX;
     t->last_time_ns = INT64_MIN;
-    uint64_t messages = expected_bytes / 900 + 16;
+    uint64_t messages = expected_bytes / 500 + 16;
     if (messages > 1u << 24) messages = 1u << 24;
     if (table_reserve(lender, TABLE_messages, &t->messages.head, (uint32_t)messages)) return STATUS_TOO_SMALL;
     if (row_index_init(&t->call_index, lender, messages / 6)) return STATUS_TOO_SMALL;
     if (row_index_init(&t->endpoint_index, lender, 128)) return STATUS_TOO_SMALL;
     if (row_index_init(&t->string_index, lender, 64)) return STATUS_TOO_SMALL;
-    if (messages > 64) { /* a pasted trace would pay more for clearing them than it saves */
-        t->address_cache = lender->lend(PARSED_SLOTS * sizeof *t->address_cache);
-        t->via_cache = lender->lend(PARSED_SLOTS * sizeof *t->via_cache);
-    }
     return 0;
 }
 
@@ -39,7 +35,7 @@ void trace_release(struct trace *t) {
     void *const blocks[] = {t->call_index.slots, t->endpoint_index.slots, t->string_index.slots, t->call_messages,
                             t->call_streams, t->call_conditions, t->arena, (void *)t->stores, t->fragments_memory, t->tcp_memory,
                             t->rtp.streams, t->rtp.buckets, t->rtp.candidates, t->stream_lines,
-                            t->address_cache, t->via_cache, t->host_codecs};
+                            t->host_codecs};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
         if (blocks[i]) lender->take_back(blocks[i]);
     memset(t, 0, sizeof *t);

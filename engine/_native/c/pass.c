@@ -210,16 +210,26 @@ static uint32_t count_values(const struct message_view *v, int id) {
     return total;
 }
 
-static int token_in_list(const struct message_view *v, int id, const char *token) {
+static int is_gap(uint8_t c) { return c == ' ' || c == ',' || c == '\t' || c == '\r' || c == '\n'; }
+
+/* Flags of the option tags that a Require or Supported header lists (RFC 3262, 4028, 3891). */
+enum option_tag { OPTION_100REL = 1, OPTION_TIMER = 2, OPTION_REPLACES = 4 };
+static int option_tags(const struct message_view *v, int id) {
     uint32_t cursor = 0;
-    struct sip_span value, element;
-    const size_t length = strlen(token);
+    struct sip_span value;
+    int found = 0;
     while (view_next(v, id, &cursor, &value)) {
-        uint32_t step = 0;
-        while (sip_list_next(v->text, value, &step, &element))
-            if (element.length == length && !memcmp(v->text + element.offset, token, length)) return 1;
+        const uint8_t *text = v->text + value.offset;
+        for (uint32_t at = 0; at < value.length;) {
+            while (at < value.length && is_gap(text[at])) at++;
+            const uint32_t from = at;
+            while (at < value.length && !is_gap(text[at])) at++;
+            if (at - from == 6 && !memcmp(text + from, "100rel", 6)) found |= OPTION_100REL;
+            else if (at - from == 5 && !memcmp(text + from, "timer", 5)) found |= OPTION_TIMER;
+            else if (at - from == 8 && !memcmp(text + from, "replaces", 8)) found |= OPTION_REPLACES;
+        }
     }
-    return 0;
+    return found;
 }
 
 static void fill_reason(struct trace *t, const struct message_view *v) {
@@ -275,13 +285,15 @@ static void fill_rare(struct trace *t, const struct message_view *v) {
     if (sip_has(p, SIP_HEADER_WARNING) && sip_number(v->text, view_header(v, SIP_HEADER_WARNING), &number))
         m->warning_code[row] = number > 999 ? 999 : (uint16_t)number;
     if (sip_has(p, SIP_HEADER_REQUIRE)) {
-        if (token_in_list(v, SIP_HEADER_REQUIRE, "100rel")) m->flags[row] |= MESSAGE_REQUIRE_100REL;
-        if (token_in_list(v, SIP_HEADER_REQUIRE, "timer")) m->flags[row] |= MESSAGE_REQUIRE_TIMER;
+        const int tags = option_tags(v, SIP_HEADER_REQUIRE);
+        if (tags & OPTION_100REL) m->flags[row] |= MESSAGE_REQUIRE_100REL;
+        if (tags & OPTION_TIMER) m->flags[row] |= MESSAGE_REQUIRE_TIMER;
     }
     if (sip_has(p, SIP_HEADER_SUPPORTED)) {
-        if (token_in_list(v, SIP_HEADER_SUPPORTED, "100rel")) m->flags[row] |= MESSAGE_SUPPORTS_100REL;
-        if (token_in_list(v, SIP_HEADER_SUPPORTED, "timer")) m->flags[row] |= MESSAGE_SUPPORTS_TIMER;
-        if (token_in_list(v, SIP_HEADER_SUPPORTED, "replaces")) m->flags[row] |= MESSAGE_SUPPORTS_REPLACES;
+        const int tags = option_tags(v, SIP_HEADER_SUPPORTED);
+        if (tags & OPTION_100REL) m->flags[row] |= MESSAGE_SUPPORTS_100REL;
+        if (tags & OPTION_TIMER) m->flags[row] |= MESSAGE_SUPPORTS_TIMER;
+        if (tags & OPTION_REPLACES) m->flags[row] |= MESSAGE_SUPPORTS_REPLACES;
     }
     if (sip_has(p, SIP_HEADER_AUTHORIZATION) || sip_has(p, SIP_HEADER_PROXY_AUTHORIZATION))
         m->flags[row] |= MESSAGE_CREDENTIALS;
@@ -303,66 +315,6 @@ static void fill_rare(struct trace *t, const struct message_view *v) {
         m->record_route_count[row] = clipped(count_values(v, SIP_HEADER_RECORD_ROUTE));
 }
 
-/* ---- parsed values seen before ---- */
-
-TL_INLINE void shift(struct sip_span *span, uint32_t by) {
-    if (span->length) span->offset += by;
-}
-
-static void shift_uri(struct sip_uri *u, uint32_t by) {
-    shift(&u->scheme, by);
-    shift(&u->user, by);
-    shift(&u->password, by);
-    shift(&u->host, by);
-    shift(&u->parameters, by);
-    shift(&u->headers, by);
-}
-
-static void parse_address(struct trace *t, const uint8_t *base, struct sip_span value, struct sip_address *target) {
-    if (value.length > PARSED_TEXT || !t->address_cache) { sip_address_parse(base, value, target); return; }
-    const uint64_t hash = sip_hash(base + value.offset, value.length, t->hash_seed);
-    struct parsed_address *e = &t->address_cache[hash >> 20 & (PARSED_SLOTS - 1)];
-    if (e->hash != hash || e->length != value.length || memcmp(e->text, base + value.offset, value.length)) {
-        sip_address_parse(base, value, &e->parsed);
-        e->hash = hash;
-        e->length = value.length;
-        e->offset = value.offset;
-        memcpy(e->text, base + value.offset, value.length);
-        *target = e->parsed;
-        return;
-    }
-    const uint32_t by = value.offset - e->offset; /* modulo 2^32, as the sums below are */
-    *target = e->parsed;
-    shift(&target->display, by);
-    shift(&target->uri, by);
-    shift(&target->parameters, by);
-    shift(&target->tag, by);
-    shift_uri(&target->parsed, by);
-}
-
-static void parse_via(struct trace *t, const uint8_t *base, struct sip_span value, struct sip_via *target) {
-    if (value.length > PARSED_TEXT || !t->via_cache) { sip_via_parse(base, value, target); return; }
-    const uint64_t hash = sip_hash(base + value.offset, value.length, t->hash_seed);
-    struct parsed_via *e = &t->via_cache[hash >> 20 & (PARSED_SLOTS - 1)];
-    if (e->hash != hash || e->length != value.length || memcmp(e->text, base + value.offset, value.length)) {
-        sip_via_parse(base, value, &e->parsed);
-        e->hash = hash;
-        e->length = value.length;
-        e->offset = value.offset;
-        memcpy(e->text, base + value.offset, value.length);
-        *target = e->parsed;
-        return;
-    }
-    const uint32_t by = value.offset - e->offset;
-    *target = e->parsed;
-    shift(&target->protocol_version, by);
-    shift(&target->transport_name, by);
-    shift(&target->host, by);
-    shift(&target->branch, by);
-    shift(&target->received, by);
-    shift(&target->parameters, by);
-}
-
 static int same_host(const struct address *a, const struct address *b) {
     return a->family && a->family == b->family && !memcmp(a->ip, b->ip, 16);
 }
@@ -380,7 +332,7 @@ static void fill_common(struct trace *t, struct message_view *v, const struct fr
         uint32_t step = 0;
         struct sip_span top = via;
         if (memchr(v->text + via.offset, ',', via.length)) sip_list_next(v->text, via, &step, &top);
-        parse_via(t, v->text, top, &v->via);
+        sip_via_parse(v->text, top, &v->via);
         m->via_count[row] = clipped(p->repeats[SIP_HEADER_VIA] == 1 && !step ? 1 : count_values(v, SIP_HEADER_VIA));
         m->branch_hash[row] = hash32(t, v->text, v->via.branch);
         m->via_kind[row] = v->via.sent_by.kind;
@@ -390,8 +342,8 @@ static void fill_common(struct trace *t, struct message_view *v, const struct fr
         if (!p->is_response && same_host(&v->via.sent_by, &f->source)) flags |= MESSAGE_VIA_MATCHES_SOURCE;
     }
     const struct sip_span from = view_header(v, SIP_HEADER_FROM), to = view_header(v, SIP_HEADER_TO);
-    if (from.length) parse_address(t, v->text, from, &v->from);
-    if (to.length) parse_address(t, v->text, to, &v->to);
+    if (from.length) sip_address_parse(v->text, from, &v->from);
+    if (to.length) sip_address_parse(v->text, to, &v->to);
     m->from_tag_hash[row] = hash32(t, v->text, v->from.tag);
     m->to_tag_hash[row] = hash32(t, v->text, v->to.tag);
     m->from_user_hash[row] = hash32(t, v->text, v->from.parsed.user);
@@ -402,7 +354,7 @@ static void fill_common(struct trace *t, struct message_view *v, const struct fr
         struct sip_span contact = view_header(v, SIP_HEADER_CONTACT), first = contact;
         uint32_t step = 0;
         if (memchr(v->text + contact.offset, ',', contact.length)) sip_list_next(v->text, contact, &step, &first);
-        if (first.length) parse_address(t, v->text, first, &v->contact);
+        if (first.length) sip_address_parse(v->text, first, &v->contact);
         m->contact_count[row] =
             clipped(p->repeats[SIP_HEADER_CONTACT] == 1 && !step ? 1 : count_values(v, SIP_HEADER_CONTACT));
         m->contact_kind[row] = v->contact.parsed.address.kind;

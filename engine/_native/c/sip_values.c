@@ -58,6 +58,25 @@ int sip_list_next(const uint8_t *base, struct sip_span value, uint32_t *cursor, 
 /* One "name = value" of a parameter list. */
 struct parameter { struct sip_span name, value; };
 
+/* Where the quick look at a ';' list stops: at a separator (1), at '=' (2), at what needs the long look (3). */
+static const uint8_t PARAMETER_STOPS[256] = {
+    [';'] = 1, ['='] = 2, ['"'] = 3, [' '] = 3, ['\t'] = 3, ['\r'] = 3, ['\n'] = 3};
+
+/* The parameter at `*at` where it has neither quotes nor white space. Returns 0 where it takes a longer look. */
+TL_INLINE int parameter_plain(const uint8_t *base, uint32_t *at, uint32_t end, struct parameter *p) {
+    const uint32_t from = *at;
+    uint32_t i = from;
+    while (i < end && !PARAMETER_STOPS[base[i]]) i++;
+    p->name = between(from, i);
+    if (i < end && base[i] == '=' && i > from) {
+        const uint32_t value = ++i;
+        while (i < end && !(PARAMETER_STOPS[base[i]] & 1)) i++; /* a value may hold more '=' */
+        p->value = between(value, i);
+    } else p->value = between(i, i);
+    *at = i + 1;
+    return i == end || base[i] == ';';
+}
+
 /* Reads the parameter at `*at` and steps behind its separator. Returns 0 at the end. In comma lists
    the first name may stand behind an auth-scheme (RFC 3261 §25.1 challenge). */
 static int parameter_next(const uint8_t *base, uint32_t *at, uint32_t end, char separator,
@@ -65,6 +84,13 @@ static int parameter_next(const uint8_t *base, uint32_t *at, uint32_t end, char 
     uint32_t from = *at, equal = 0, i;
     int open = 0, named = 0;
     if (from >= end) return 0;
+    if (separator == ';') {
+        uint32_t behind = from;
+        if (TL_LIKELY(parameter_plain(base, &behind, end, p))) {
+            *at = behind;
+            return 1;
+        }
+    }
     for (i = from; i < end && base[i] != (uint8_t)separator;) {
         const uint8_t c = base[i];
         if (c == '"') {
@@ -183,28 +209,29 @@ static uint8_t transport_id(const uint8_t *base, struct sip_span name) {
     return SIP_TRANSPORT_OTHER;
 }
 
+static void uri_parameter(const uint8_t *base, struct sip_uri *u, const struct parameter *p) {
+    switch (p->name.length ? lower(base[p->name.offset]) : 0) {
+    case 't':
+        if (!u->transport && equals(base, p->name, "transport")) {
+            u->transport = transport_id(base, p->value);
+            if (!u->transport) u->transport = SIP_TRANSPORT_OTHER;
+        }
+        break;
+    case 'l': if (equals(base, p->name, "lr")) u->flags |= SIP_URI_LR; break;
+    case 'o': if (equals(base, p->name, "ob")) u->flags |= SIP_URI_OB; break; /* RFC 5626 */
+    case 'g': if (equals(base, p->name, "gr")) u->flags |= SIP_URI_GR; break; /* RFC 5627 */
+    case 'u':
+        if (equals(base, p->name, "user") && equals(base, p->value, "phone")) u->flags |= SIP_URI_USER_PHONE;
+        break;
+    case 'p': if (equals(base, p->name, "phone-context")) u->flags |= SIP_URI_PHONE_CONTEXT; break;
+    default: break;
+    }
+}
+
 static void uri_parameters(const uint8_t *base, struct sip_uri *u) {
     uint32_t at = u->parameters.offset;
     struct parameter p;
-    while (parameter_next(base, &at, u->parameters.offset + u->parameters.length, ';', &p)) {
-        switch (p.name.length ? lower(base[p.name.offset]) : 0) {
-        case 't':
-            if (!u->transport && equals(base, p.name, "transport")) {
-                u->transport = transport_id(base, p.value);
-                if (!u->transport) u->transport = SIP_TRANSPORT_OTHER;
-            }
-            break;
-        case 'l': if (equals(base, p.name, "lr")) u->flags |= SIP_URI_LR; break;
-        case 'o': if (equals(base, p.name, "ob")) u->flags |= SIP_URI_OB; break; /* RFC 5626 */
-        case 'g': if (equals(base, p.name, "gr")) u->flags |= SIP_URI_GR; break; /* RFC 5627 */
-        case 'u':
-            if (equals(base, p.name, "user") && equals(base, p.value, "phone"))
-                u->flags |= SIP_URI_USER_PHONE;
-            break;
-        case 'p': if (equals(base, p.name, "phone-context")) u->flags |= SIP_URI_PHONE_CONTEXT; break;
-        default: break;
-        }
-    }
+    while (parameter_next(base, &at, u->parameters.offset + u->parameters.length, ';', &p)) uri_parameter(base, u, &p);
 }
 
 static int is_hex(uint8_t c) { return (c >= '0' && c <= '9') || ((c |= 0x20) >= 'a' && c <= 'f'); }
@@ -255,7 +282,67 @@ static void userinfo_parse(const uint8_t *base, uint32_t from, uint32_t end, str
         if (equals(base, p.name, "phone-context")) u->flags |= SIP_URI_PHONE_CONTEXT;
 }
 
+/* What ends a part of a usual URI: '@' (1), ':' (2), ';' (3), and what is not usual (4). */
+static const uint8_t URI_STOPS[256] = {
+    ['@'] = 1, [':'] = 2, [';'] = 3, [0 ... ' '] = 4, ['"'] = 4, ['<'] = 4, ['>'] = 4, [0x7f] = 4, ['%'] = 4,
+    ['?'] = 4, ['['] = 4, [']'] = 4};
+
+/* Digits at `*at` as a port; 0 where it is none of 1 to 65535 or something else follows. */
+TL_INLINE uint16_t port_plain(const uint8_t *base, uint32_t *at, uint32_t end) {
+    uint32_t port = 0, i = *at;
+    for (; i < end && i - *at < 5 && base[i] >= '0' && base[i] <= '9'; i++) port = port * 10 + (base[i] - '0');
+    if (i == *at || port > 65535 || (i < end && base[i] != ';')) return 0;
+    *at = i;
+    return (uint16_t)port;
+}
+
+/* sip:[user@]host[:port][;parameters] with nothing unusual in it, in one pass; most URIs are. Returns 0, and
+   has touched nothing but `*target`, where it takes a longer look. */
+static int uri_parse_plain(const uint8_t *base, struct sip_span value, struct sip_uri *target) {
+    const uint32_t end = value.offset + value.length;
+    uint32_t at = value.offset;
+    if (value.length < 5) return 0;
+    const uint8_t *name = base + at;
+    if ((name[0] | 0x20) != 's' || (name[1] | 0x20) != 'i' || (name[2] | 0x20) != 'p') return 0;
+    memset(target, 0, sizeof *target);
+    const uint32_t scheme = name[3] == ':' ? 3 : 4;
+    if (scheme == 4 && ((name[3] | 0x20) != 's' || name[4] != ':')) return 0;
+    target->scheme = (struct sip_span){at, scheme};
+    target->scheme_id = scheme == 3 ? SIP_SCHEME_SIP : SIP_SCHEME_SIPS;
+    uint32_t host = at += scheme + 1;
+    while (at < end && !URI_STOPS[base[at]]) at++;
+    int with_user = 0;
+    if (at < end && base[at] == '@') {
+        with_user = 1;
+        target->user = between(host, at);
+        host = ++at;
+        while (at < end && !URI_STOPS[base[at]]) at++;
+    }
+    target->host = between(host, at);
+    if (!target->host.length) return 0;
+    if (at < end && base[at] == ':') {
+        at++;
+        target->port = port_plain(base, &at, end);
+        if (!target->port) return 0;
+    }
+    if (at < end) {
+        if (base[at] != ';') return 0;
+        target->parameters = between(at + 1, end);
+        for (uint32_t i = at + 1; i < end; i++)
+            if (URI_STOPS[base[i]] == 4 || (URI_STOPS[base[i]] == 1 && !with_user)) return 0;
+        struct parameter p;
+        for (at++; at < end;) {
+            parameter_plain(base, &at, end, &p); /* no quotes, no white space: that was looked for */
+            uri_parameter(base, target, &p);
+        }
+    }
+    address_parse(base + target->host.offset, target->host.length, &target->address);
+    target->address.port = target->port;
+    return 1;
+}
+
 void sip_uri_parse(const uint8_t *base, struct sip_span value, struct sip_uri *target) {
+    if (TL_LIKELY(uri_parse_plain(base, value, target))) return;
     const struct sip_span whole = trimmed(base, value.offset, value.offset + value.length);
     const uint32_t end = whole.offset + whole.length;
     memset(target, 0, sizeof *target);
@@ -336,7 +423,49 @@ static void bare_check(const uint8_t *base, struct sip_address *t) {
         if (equals(base, p.name, names[i])) t->flags |= SIP_ADDRESS_BARE_QUERY;
 }
 
+/* ["name" | name] <uri>[;tag=...] with nothing unusual in it. Returns 0, and has touched nothing but `*target`,
+   where it takes a longer look. */
+static int address_parse_plain(const uint8_t *base, struct sip_span value, struct sip_address *target) {
+    const uint32_t start = value.offset, end = value.offset + value.length;
+    uint32_t at = start;
+    if (value.length < 8 || sip_is_white(base[start]) || sip_is_white(base[end - 1])) return 0;
+    memset(target, 0, sizeof *target);
+    if (base[at] == '"') {
+        for (at++; at < end && base[at] != '"'; at++)
+            if (base[at] == '\\') return 0;
+        if (at == end) return 0;
+        target->flags = SIP_ADDRESS_QUOTED;
+        target->display = between(start + 1, at);
+        for (at++; at < end && sip_is_white(base[at]); at++) {}
+    } else if (base[at] != '<') {
+        while (at < end && (sip_token_bytes[base[at]] || base[at] == ' ')) at++;
+        target->display = trimmed(base, start, at);
+    }
+    if (at == end || base[at] != '<') return 0;
+    const uint32_t close = seek(base, at, end, '>');
+    if (close == end || close < at + 6 || sip_is_white(base[at + 1]) || sip_is_white(base[close - 1])) return 0;
+    target->flags |= SIP_ADDRESS_BRACKETS;
+    target->uri = between(at + 1, close);
+    if (close + 1 < end) {
+        at = close + 1;
+        if (base[at] != ';') return 0;
+        target->parameters = between(++at, end);
+        struct parameter p;
+        while (at < end) {
+            if (!parameter_plain(base, &at, end, &p)) return 0;
+            if (p.name.length == 3 && equals(base, p.name, "tag")) {
+                target->tag = p.value;
+                target->flags |= SIP_ADDRESS_HAS_TAG;
+                break;
+            }
+        }
+    }
+    sip_uri_parse(base, target->uri, &target->parsed);
+    return 1;
+}
+
 void sip_address_parse(const uint8_t *base, struct sip_span value, struct sip_address *target) {
+    if (TL_LIKELY(address_parse_plain(base, value, target))) return;
     const struct sip_span whole = trimmed(base, value.offset, value.offset + value.length);
     const uint32_t end = whole.offset + whole.length;
     uint32_t start = whole.offset, semicolon;
@@ -383,28 +512,74 @@ static struct sip_span via_word(const uint8_t *base, uint32_t *at, uint32_t end)
     return word;
 }
 
-static void via_parameters(const uint8_t *base, struct sip_via *v) {
-    uint32_t at = v->parameters.offset;
-    struct parameter p;
-    while (parameter_next(base, &at, v->parameters.offset + v->parameters.length, ';', &p)) {
-        if (equals(base, p.name, "branch")) {
-            if (v->flags & SIP_VIA_BRANCH) continue;
-            v->flags |= SIP_VIA_BRANCH;
-            v->branch = p.value;
-            if (p.value.length >= 7 && equals(base, (struct sip_span){p.value.offset, 7}, "z9hg4bk"))
-                v->flags |= SIP_VIA_COOKIE; /* tokens compare without case (RFC 3261 §7.3.1) */
-        } else if (equals(base, p.name, "received")) {
+static void via_parameter(const uint8_t *base, struct sip_via *v, const struct parameter *p) {
+    switch (p->name.length ? lower(base[p->name.offset]) : 0) {
+    case 'b':
+        if (v->flags & SIP_VIA_BRANCH || !equals(base, p->name, "branch")) break;
+        v->flags |= SIP_VIA_BRANCH;
+        v->branch = p->value;
+        if (p->value.length >= 7 && equals(base, (struct sip_span){p->value.offset, 7}, "z9hg4bk"))
+            v->flags |= SIP_VIA_COOKIE; /* tokens compare without case (RFC 3261 §7.3.1) */
+        break;
+    case 'r':
+        if (equals(base, p->name, "received")) {
             v->flags |= SIP_VIA_RECEIVED;
-            v->received = p.value;
-            address_parse(base + p.value.offset, p.value.length, &v->received_from);
-        } else if (equals(base, p.name, "rport")) { /* RFC 3581 */
+            v->received = p->value;
+            address_parse(base + p->value.offset, p->value.length, &v->received_from);
+        } else if (equals(base, p->name, "rport")) { /* RFC 3581 */
             v->flags |= SIP_VIA_RPORT;
-            if (p.value.length && !port_parse(base, p.value, &v->rport)) v->flags |= SIP_VIA_PORT_BAD;
-        } else if (equals(base, p.name, "alias")) v->flags |= SIP_VIA_ALIAS; /* RFC 5923 */
+            if (p->value.length && !port_parse(base, p->value, &v->rport)) v->flags |= SIP_VIA_PORT_BAD;
+        }
+        break;
+    case 'a': if (equals(base, p->name, "alias")) v->flags |= SIP_VIA_ALIAS; break; /* RFC 5923 */
+    default: break;
     }
 }
 
+static void via_parameters(const uint8_t *base, struct sip_via *v) {
+    uint32_t at = v->parameters.offset;
+    struct parameter p;
+    while (parameter_next(base, &at, v->parameters.offset + v->parameters.length, ';', &p)) via_parameter(base, v, &p);
+}
+
+/* SIP/2.0/transport host[:port][;parameters] with nothing unusual in it. Returns 0, and has touched nothing but
+   `*target`, where it takes a longer look. */
+static int via_parse_plain(const uint8_t *base, struct sip_span value, struct sip_via *target) {
+    const uint32_t start = value.offset, end = value.offset + value.length;
+    if (value.length < 14 || memcmp(base + start, "SIP/2.0/", 8) != 0 || sip_is_white(base[end - 1])) return 0;
+    memset(target, 0, sizeof *target);
+    target->protocol_version = (struct sip_span){start + 4, 3};
+    uint32_t at = start + 8;
+    while (at < end && base[at] >= 'A' && base[at] <= 'Z') at++;
+    target->transport_name = between(start + 8, at);
+    target->transport = transport_id(base, target->transport_name);
+    if (!target->transport || at == end || base[at] != ' ') return 0;
+    const uint32_t host = ++at;
+    while (at < end && !URI_STOPS[base[at]]) at++;
+    target->host = between(host, at);
+    if (!target->host.length) return 0;
+    if (at < end && base[at] == ':') {
+        at++;
+        target->sent_by.port = port_plain(base, &at, end);
+        if (!target->sent_by.port) return 0;
+    }
+    const uint16_t port = target->sent_by.port;
+    if (at < end) {
+        if (base[at] != ';') return 0;
+        target->parameters = between(at + 1, end);
+        struct parameter p;
+        for (at++; at < end;) {
+            if (!parameter_plain(base, &at, end, &p)) return 0;
+            via_parameter(base, target, &p);
+        }
+    }
+    address_parse(base + host, target->host.length, &target->sent_by);
+    target->sent_by.port = port;
+    return target->sent_by.kind != ADDRESS_INVALID;
+}
+
 void sip_via_parse(const uint8_t *base, struct sip_span value, struct sip_via *target) {
+    if (TL_LIKELY(via_parse_plain(base, value, target))) return;
     const struct sip_span whole = trimmed(base, value.offset, value.offset + value.length);
     const uint32_t end = whole.offset + whole.length;
     uint32_t at = whole.offset;

@@ -12,13 +12,6 @@
 #define HEADERS_MAX 512      /* rows of one message; the rest are counted (SIP_TOO_MANY_HEADERS) */
 #define MEDIA_MAX 32         /* m-lines of one message that become rows */
 
-/* Parsed addresses by their text: From, To, Contact and Via values come again and again. Direct-mapped; an entry is used only when
-   its text is equal to the byte. */
-#define PARSED_TEXT 104
-#define PARSED_SLOTS 2048
-struct parsed_address { uint64_t hash; uint32_t offset, length; struct sip_address parsed; uint8_t text[PARSED_TEXT]; };
-struct parsed_via { uint64_t hash; uint32_t offset, length; struct sip_via parsed; uint8_t text[PARSED_TEXT]; };
-
 /* Open addressing over row numbers: slot holds row + 1, 0 is free. Keys live in the rows. */
 struct row_index { uint32_t *slots; uint32_t size; /* power of two */ uint32_t used; };
 
@@ -48,9 +41,6 @@ struct trace {
     const uint8_t **stores;      /* text of input k at [k]; [0] is unused (the arena) */
     uint32_t store_capacity;
     uint64_t hash_seed;
-
-    struct parsed_address *address_cache; /* PARSED_SLOTS entries */
-    struct parsed_via *via_cache;
 
     struct problems problems;
     struct rtp_table rtp;
