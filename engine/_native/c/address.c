@@ -11,26 +11,23 @@ static int hex_value(uint8_t c) {
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* Four decimal octets of one to three digits (RFC 3261 §25.1 IPv4address). Returns 1 when all of
-   `source` is one. */
-static int quad_parse(const uint8_t *source, size_t count, uint8_t octets[4]) {
-    unsigned part = 0, value = 0, digits = 0;
-    if (count > 15) return 0;
-    for (size_t i = 0; i < count; i++) {
-        if (source[i] == '.') {
-            if (!digits || part == 3) return 0;
-            octets[part++] = (uint8_t)value;
-            value = digits = 0;
-        } else {
-            if (source[i] < '0' || source[i] > '9' || digits == 3) return 0;
-            value = value * 10 + (unsigned)(source[i] - '0');
-            if (value > 255) return 0;
-            digits++;
-        }
+/* Four decimal octets of one to three digits (RFC 3261 §25.1 IPv4address). Returns the bytes they take, 0 where
+   `source` does not begin with them. */
+static size_t quad_prefix(const uint8_t *source, size_t count, uint8_t octets[4]) {
+    size_t at = 0;
+    for (int part = 0; part < 4; part++) {
+        unsigned value = 0;
+        const size_t first = at;
+        for (unsigned digit; at < count && (digit = source[at] - (unsigned)'0') <= 9 && at - first < 3; at++)
+            value = value * 10 + digit;
+        if (at == first || value > 255) return 0;
+        octets[part] = (uint8_t)value;
+        if (part < 3 && (at == count || source[at++] != '.')) return 0;
     }
-    if (!digits || part != 3) return 0;
-    octets[3] = (uint8_t)value;
-    return 1;
+    return at;
+}
+static int quad_parse(const uint8_t *source, size_t count, uint8_t octets[4]) {
+    return count >= 7 && count <= 15 && quad_prefix(source, count, octets) == count;
 }
 
 struct groups {
@@ -143,6 +140,18 @@ static uint8_t name_kind(const uint8_t *source, size_t count) {
         else if (c != '.' && (c < '0' || c > '9')) return ADDRESS_INVALID;
     }
     return letters && !under_invalid(source, count) ? ADDRESS_NAME : ADDRESS_INVALID;
+}
+
+size_t address_v4_prefix(const uint8_t *source, size_t count, struct address *target) {
+    uint8_t octets[4];
+    const size_t taken = quad_prefix(source, count, octets);
+    if (!taken) return 0;
+    memcpy(target->ip, MAPPED, 12);
+    memcpy(target->ip + 12, octets, 4);
+    target->port = 0;
+    target->family = 4;
+    target->kind = classify_v4(octets);
+    return taken;
 }
 
 void address_parse(const uint8_t *source, size_t count, struct address *target) {

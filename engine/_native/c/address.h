@@ -30,6 +30,9 @@ TL_INLINE int address_is_private(uint8_t kind) {
     return kind >= ADDRESS_PRIVATE && kind <= ADDRESS_LOOPBACK;
 }
 
+/* The IPv4 literal that `source` begins with. Returns the bytes it takes; 0, and `*target` untouched, for none. */
+size_t address_v4_prefix(const uint8_t *source, size_t count, struct address *target);
+
 /* Reads a host as it stands in a URI, a Via or a c= line: dotted quad, IPv6 with or without
    brackets (zone id ignored, RFC 5118 triple colon tolerated), or a name. Port is left 0.
    Never fails: `kind` says what it was. */

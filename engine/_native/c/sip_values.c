@@ -202,6 +202,7 @@ static int host_parse(const uint8_t *base, struct sip_span text, struct sip_span
 }
 
 static uint8_t transport_id(const uint8_t *base, struct sip_span name) {
+    if (name.length == 3 && !memcmp(base + name.offset, "UDP", 3)) return SIP_UDP;
     static const char names[][8] = {"", "udp", "tcp", "tls", "sctp", "ws", "wss"};
     if (!name.length) return SIP_TRANSPORT_NONE;
     for (uint8_t id = SIP_UDP; id <= SIP_WSS; id++)
@@ -209,10 +210,15 @@ static uint8_t transport_id(const uint8_t *base, struct sip_span name) {
     return SIP_TRANSPORT_OTHER;
 }
 
+/* `text` letter by letter, as nearly everybody writes it, or in another case. */
+TL_INLINE int names(const uint8_t *base, struct sip_span span, const char *text, uint32_t length) {
+    return span.length == length && (!memcmp(base + span.offset, text, length) || equals(base, span, text));
+}
+
 static void uri_parameter(const uint8_t *base, struct sip_uri *u, const struct parameter *p) {
     switch (p->name.length ? lower(base[p->name.offset]) : 0) {
     case 't':
-        if (!u->transport && equals(base, p->name, "transport")) {
+        if (!u->transport && names(base, p->name, "transport", 9)) {
             u->transport = transport_id(base, p->value);
             if (!u->transport) u->transport = SIP_TRANSPORT_OTHER;
         }
@@ -221,7 +227,7 @@ static void uri_parameter(const uint8_t *base, struct sip_uri *u, const struct p
     case 'o': if (equals(base, p->name, "ob")) u->flags |= SIP_URI_OB; break; /* RFC 5626 */
     case 'g': if (equals(base, p->name, "gr")) u->flags |= SIP_URI_GR; break; /* RFC 5627 */
     case 'u':
-        if (equals(base, p->name, "user") && equals(base, p->value, "phone")) u->flags |= SIP_URI_USER_PHONE;
+        if (names(base, p->name, "user", 4) && names(base, p->value, "phone", 5)) u->flags |= SIP_URI_USER_PHONE;
         break;
     case 'p': if (equals(base, p->name, "phone-context")) u->flags |= SIP_URI_PHONE_CONTEXT; break;
     default: break;
@@ -296,6 +302,16 @@ TL_INLINE uint16_t port_plain(const uint8_t *base, uint32_t *at, uint32_t end) {
     return (uint16_t)port;
 }
 
+/* Where the host at `from` ends, its address parsed. */
+TL_INLINE uint32_t host_end(const uint8_t *base, uint32_t from, uint32_t end, struct address *address) {
+    const uint32_t taken = (uint32_t)address_v4_prefix(base + from, end - from, address);
+    if (taken && (from + taken == end || URI_STOPS[base[from + taken]])) return from + taken;
+    uint32_t at = from;
+    while (at < end && !URI_STOPS[base[at]]) at++;
+    address_parse(base + from, at - from, address);
+    return at;
+}
+
 /* sip:[user@]host[:port][;parameters] with nothing unusual in it, in one pass; most URIs are. Returns 0, and
    has touched nothing but `*target`, where it takes a longer look. */
 static int uri_parse_plain(const uint8_t *base, struct sip_span value, struct sip_uri *target) {
@@ -316,8 +332,9 @@ static int uri_parse_plain(const uint8_t *base, struct sip_span value, struct si
         with_user = 1;
         target->user = between(host, at);
         host = ++at;
-        while (at < end && !URI_STOPS[base[at]]) at++;
     }
+    if (with_user || (at < end && base[at] == ':')) at = host_end(base, host, end, &target->address);
+    else address_parse(base + host, at - host, &target->address);
     target->host = between(host, at);
     if (!target->host.length) return 0;
     if (at < end && base[at] == ':') {
@@ -325,9 +342,14 @@ static int uri_parse_plain(const uint8_t *base, struct sip_span value, struct si
         target->port = port_plain(base, &at, end);
         if (!target->port) return 0;
     }
+    target->address.port = target->port;
     if (at < end) {
         if (base[at] != ';') return 0;
         target->parameters = between(at + 1, end);
+        if (end - at == 11 && !memcmp(base + at + 1, "user=phone", 10)) {
+            target->flags = SIP_URI_USER_PHONE;
+            return 1;
+        }
         for (uint32_t i = at + 1; i < end; i++)
             if (URI_STOPS[base[i]] == 4 || (URI_STOPS[base[i]] == 1 && !with_user)) return 0;
         struct parameter p;
@@ -336,8 +358,6 @@ static int uri_parse_plain(const uint8_t *base, struct sip_span value, struct si
             uri_parameter(base, target, &p);
         }
     }
-    address_parse(base + target->host.offset, target->host.length, &target->address);
-    target->address.port = target->port;
     return 1;
 }
 
@@ -515,10 +535,11 @@ static struct sip_span via_word(const uint8_t *base, uint32_t *at, uint32_t end)
 static void via_parameter(const uint8_t *base, struct sip_via *v, const struct parameter *p) {
     switch (p->name.length ? lower(base[p->name.offset]) : 0) {
     case 'b':
-        if (v->flags & SIP_VIA_BRANCH || !equals(base, p->name, "branch")) break;
+        if (v->flags & SIP_VIA_BRANCH || !names(base, p->name, "branch", 6)) break;
         v->flags |= SIP_VIA_BRANCH;
         v->branch = p->value;
-        if (p->value.length >= 7 && equals(base, (struct sip_span){p->value.offset, 7}, "z9hg4bk"))
+        if (p->value.length >= 7 && (!memcmp(base + p->value.offset, "z9hG4bK", 7) ||
+                                     equals(base, (struct sip_span){p->value.offset, 7}, "z9hg4bk")))
             v->flags |= SIP_VIA_COOKIE; /* tokens compare without case (RFC 3261 §7.3.1) */
         break;
     case 'r':
@@ -526,7 +547,7 @@ static void via_parameter(const uint8_t *base, struct sip_via *v, const struct p
             v->flags |= SIP_VIA_RECEIVED;
             v->received = p->value;
             address_parse(base + p->value.offset, p->value.length, &v->received_from);
-        } else if (equals(base, p->name, "rport")) { /* RFC 3581 */
+        } else if (names(base, p->name, "rport", 5)) { /* RFC 3581 */
             v->flags |= SIP_VIA_RPORT;
             if (p->value.length && !port_parse(base, p->value, &v->rport)) v->flags |= SIP_VIA_PORT_BAD;
         }
@@ -555,15 +576,15 @@ static int via_parse_plain(const uint8_t *base, struct sip_span value, struct si
     target->transport = transport_id(base, target->transport_name);
     if (!target->transport || at == end || base[at] != ' ') return 0;
     const uint32_t host = ++at;
-    while (at < end && !URI_STOPS[base[at]]) at++;
+    at = host_end(base, host, end, &target->sent_by);
     target->host = between(host, at);
-    if (!target->host.length) return 0;
+    if (!target->host.length || target->sent_by.kind == ADDRESS_INVALID) return 0;
+    target->sent_by.port = 0;
     if (at < end && base[at] == ':') {
         at++;
         target->sent_by.port = port_plain(base, &at, end);
         if (!target->sent_by.port) return 0;
     }
-    const uint16_t port = target->sent_by.port;
     if (at < end) {
         if (base[at] != ';') return 0;
         target->parameters = between(at + 1, end);
@@ -573,9 +594,7 @@ static int via_parse_plain(const uint8_t *base, struct sip_span value, struct si
             via_parameter(base, target, &p);
         }
     }
-    address_parse(base + host, target->host.length, &target->sent_by);
-    target->sent_by.port = port;
-    return target->sent_by.kind != ADDRESS_INVALID;
+    return 1;
 }
 
 void sip_via_parse(const uint8_t *base, struct sip_span value, struct sip_via *target) {
