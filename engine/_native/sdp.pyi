@@ -227,6 +227,9 @@ def codec_clock_hz(codec: int) -> int:
 def scan(buffer: Buffer, capacity: int = 1024) -> Description | None:
     """Session fields and one `media` row an m= line; None when there is no single SDP line. Faults are flags."""
 
+def formats_of(text: Buffer) -> list[tuple[str, int]] | None:
+    """[(encoding name, payload type)] of the first m-line of a SIP message; None where it describes no media."""
+
 def of_message(text: Buffer) -> Description | None:
     """The description that a SIP message carries, alone or in a multipart body."""
 

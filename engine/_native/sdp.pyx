@@ -208,20 +208,53 @@ def scan(buffer, int capacity=1024):
 
 def of_message(text):
     """The description a SIP message carries, alone or as a part of a multipart body; None when there is none."""
+    content = _description_in(text)
+    return None if content is None else scan(content)
+
+
+cdef bytes _description_in(text):
     try:
         message = native_sip.scan(text)
     except native_sip.Malformed:
         return None
-    body = message.body
+    cdef bytes body = message.body
     types = message.header("Content-Type")
     if not types:
-        return scan(body) if body.startswith(b"v=0") else None # a log may have lost the header
+        return body if body.startswith(b"v=0") else None # a log may have lost the header
     kind = content_kind(types[0])
     if kind == ContentKind.MULTIPART:
         for part in split_multipart(types[0], body)[0]:
             if part.kind == ContentKind.SDP:
-                return scan(part.body)
-    return scan(body) if kind == ContentKind.SDP else None
+                return part.body
+    return body if kind == ContentKind.SDP else None
+
+
+def formats_of(text):
+    """[(encoding name, payload type)] of the first m-line of a SIP message; None where it describes no media.
+
+    The same as `of_message(text).media[0].formats` tells, for the price of two fields.
+    """
+    cdef Py_buffer view
+    cdef sdp_session session
+    cdef sdp_media media
+    cdef sip_span body
+    cdef ptrdiff_t found
+    cdef int i
+    content = _description_in(text)
+    if content is None:
+        return None
+    PyObject_GetBuffer(content, &view, PyBUF_SIMPLE)
+    try:
+        body.offset = 0
+        body.length = <uint32_t>view.len
+        with nogil:
+            found = sdp_scan(<const uint8_t *>view.buf, body, &session, &media, 1)
+        if found < 1:
+            return None
+        return [(_cut(<const uint8_t *>view.buf, media.formats[i].name).decode("utf-8", "replace")
+                 or CODECS[media.formats[i].codec], media.formats[i].payload_type) for i in range(media.format_count)]
+    finally:
+        PyBuffer_Release(&view)
 
 
 # ---- MIME ----

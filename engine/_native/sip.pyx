@@ -431,6 +431,14 @@ def parse_address(value):
                    AddressFlag(a.flags), _uri(span, &a.parsed))
 
 
+def user_of(value):
+    """The user part of one From, To, Contact, Route, ... element; empty where there is none."""
+    cdef _Span span = _Span(value)
+    cdef sip_address a
+    sip_address_parse(span.base(), span.whole(), &a)
+    return span.cut(a.parsed.user)
+
+
 def parse_via(value):
     """Parts of one Via element (RFC 3261 §20.42)."""
     cdef _Span span = _Span(value)

@@ -139,13 +139,16 @@ def _plan() -> tuple[dict[int, list[int]], tuple[tuple[Rule, str], ...]]:
 
 def _active(tables: Tables) -> list[Rule]:
     """Rules that can fire: one of their conditions was sighted, or they look at whole columns."""
+    woken, always = _woken(tuple(tables.trace.condition_counts()))
+    return [*woken, *(rule for rule, over in always if not over or len(getattr(tables, over)))]
+
+
+@functools.lru_cache(maxsize=256)
+def _woken(numbers: tuple[int, ...]) -> tuple[list[Rule], tuple[tuple[Rule, str], ...]]:
+    """(rules that one of these conditions wakes, in their order; rules that always run, and over which table)."""
     woken, always = _plan()
-    places = {place for number in tables.trace.condition_counts() for place in woken.get(number, ())}
     stated = rules()
-    return [
-        *(stated[place] for place in sorted(places)),
-        *(rule for rule, over in always if not over or len(getattr(tables, over))),
-    ]
+    return [stated[place] for place in sorted({place for number in numbers for place in woken.get(number, ())})], always
 
 
 # ---- which peers a hit is between ----

@@ -177,7 +177,7 @@ class Tables:
     def user(self, row: int, header: str = "To") -> str:
         """User part of a message's From or To (or any address header); the number dialled or calling."""
         value = self.header(row, header)
-        return native_sip.parse_address(value.encode()).user.decode("utf-8", "replace") if value else ""
+        return native_sip.user_of(value.encode()).decode("utf-8", "replace") if value else ""
 
     # ---- rows around a row ----
 

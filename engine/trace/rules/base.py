@@ -39,7 +39,15 @@ class Hits(msgspec.Struct):
         return Hits(self.call[index], self.row[index], self.other[index], self.code[index], self.value[index])
 
 
-_NO_ROWS = np.zeros(0, np.uint32)
+def _constant(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    array.flags.writeable = False
+    return array
+
+
+_BLANK = _constant(np.full(64, NONE, np.uint32))
+_CODES = _constant(np.zeros(64, np.uint16))
+_VALUES = _constant(np.zeros(64, np.int64))
+_NO_ROWS = _constant(np.zeros(0, np.uint32))
 NO_HITS = Hits(_NO_ROWS, _NO_ROWS, _NO_ROWS, np.zeros(0, np.uint16), np.zeros(0, np.int64))
 
 
@@ -114,9 +122,11 @@ def hits_of(
 ) -> Hits:
     """Hits from columns; what is left out is NONE or 0."""
     calls = np.asarray(call, dtype=np.uint32)
-    if not len(calls):
+    count = len(calls)
+    if not count:
         return NO_HITS
-    blank = np.full(len(calls), NONE, dtype=np.uint32)
+    few = count <= len(_BLANK)  # making arrays takes longer than everything else for a few hits
+    blank = _BLANK[:count] if few else np.full(count, NONE, dtype=np.uint32)
 
     def column(given: npt.ArrayLike | None) -> Rows:
         return blank if given is None else np.asarray(given, dtype=np.uint32)
@@ -125,6 +135,6 @@ def hits_of(
         calls,
         column(row),
         column(other),
-        np.zeros(len(calls), np.uint16) if code is None else np.asarray(code, dtype=np.uint16),
-        np.zeros(len(calls), np.int64) if value is None else np.asarray(value, dtype=np.int64),
+        (_CODES[:count] if few else np.zeros(count, np.uint16)) if code is None else np.asarray(code, dtype=np.uint16),
+        (_VALUES[:count] if few else np.zeros(count, np.int64)) if value is None else np.asarray(value, dtype=np.int64),
     )

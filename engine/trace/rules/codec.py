@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
+from engine._native import sdp as native_sdp
 from engine.trace.finding import Evidence
 from engine.trace.rules.base import NONE, Explanation, Hit, Rule
 from engine.trace.rules.compliance import cited
@@ -26,10 +27,10 @@ def names(bits: int) -> str:
 
 def formats_of(tables: Tables, row: int) -> str:
     """Encoding names of the first media line of a message, in order, with their payload types."""
-    description = tables.sdp(row)
-    if description is None or not description.media:
+    formats = native_sdp.formats_of(tables.text(row))
+    if formats is None:
         return "(no media line)"
-    return ", ".join(f"{entry.name or '?'} ({entry.payload_type})" for entry in description.media[0].formats) or "(none)"
+    return ", ".join(f"{name or '?'} ({payload_type})" for name, payload_type in formats) or "(none)"
 
 
 def fmtp_of(tables: Tables, row: int, codec: int) -> str:

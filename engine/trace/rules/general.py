@@ -119,11 +119,14 @@ VENDORS = (
 
 
 def _endpoint_id(tables: Tables, hit: Hit) -> Explanation:
-    agents = tables.endpoints.user_agent
-    rows = np.flatnonzero((agents != NONE) & (tables.endpoints.messages_sent > 0))
-    order = rows[np.argsort(-tables.endpoints.messages_sent[rows].astype(np.int64), kind="stable")]
+    agents, sent = tables.endpoints.user_agent, tables.endpoints.messages_sent
+    rows = np.flatnonzero((agents != NONE) & (sent > 0))
+    if len(rows) <= 12:
+        order = sorted(rows.tolist(), key=lambda row: -int(sent[row]))
+    else:
+        order = rows[np.argsort(-sent[rows].astype(np.int64), kind="stable")][:12].tolist()
     told, evidence = [], []
-    for row in order[:12].tolist():
+    for row in order:
         product = tables.string(int(agents[row]))
         found = next(((vendor, role) for word, vendor, role in VENDORS if word in product.lower()), None)
         told.append(f"{tables.endpoint(row)} is {product}" + (f" ({found[0]}, {found[1]})" if found else ""))
