@@ -5,6 +5,8 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 SOURCES := setup.py pyproject.toml $(wildcard engine/_native/*.pyx engine/_native/*.pxd engine/_native/c/*.[ch])
 
+SERVICES := $(wildcard ci/bus_setup.sh ci/store_setup.sh)
+
 .PHONY: help setup build run test quick bench lint sanitize wheel clean
 
 help: ## what each target does
@@ -18,16 +20,20 @@ $(VENV)/.built: $(VENV)/.installed $(SOURCES)
 	$(PYTHON) setup.py -q build_ext --inplace --parallel 2
 	@touch $@
 
+$(VENV)/.services: $(SERVICES) # the servers that tests start for themselves
+	@for script in $(SERVICES); do $$script || exit 1; done
+	@touch $@
+
 setup: $(VENV)/.installed ## install system packages, the virtual environment and its packages
 build: $(VENV)/.built ## compile the native kernels in place
 
 run: build ## start the engine with embedded defaults and print what to try
 	$(PYTHON) -m api serve
 
-test: build ## the whole test suite
+test: build $(VENV)/.services ## the whole test suite
 	$(PYTHON) ci/test.py full
 
-quick: build ## the tests worth running on every save (under a minute)
+quick: build $(VENV)/.services ## the tests worth running on every save (under a minute)
 	$(PYTHON) ci/test.py quick
 
 bench: build ## every benchmark, side by side with its peers
@@ -36,7 +42,7 @@ bench: build ## every benchmark, side by side with its peers
 lint: build ## ruff, mypy strict, stubtest
 	$(PYTHON) ci/lint.py
 
-sanitize: build ## the suite over kernels built with address and undefined-behaviour checks
+sanitize: build $(VENV)/.services ## the suite over kernels built with address and undefined-behaviour checks
 	$(PYTHON) ci/sanitize.py
 
 wheel: build ## a wheel from the sdist alone

@@ -1,0 +1,156 @@
+"""An engine worker: one process, one event loop, one core. `python -m engine.worker --bus URL --name worker.0`.
+
+It holds its place on the bus, says that it is alive, answers `worker.status`, takes `config.reload` and drains on
+SIGTERM. No SIP socket belongs to it yet, so it has no calls.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+
+import msgspec
+import uvloop
+
+from engine.bus import Bus, BusError, Limits, Message, open_bus
+from engine.bus.presence import BEAT_S, HUB_GONE_S, HUB_VARIABLE, keep_beating
+from engine.supervisor import RELOAD_TOPIC, rss_bytes
+
+STATUS_SUBJECT = "worker.status"
+GRACE_S = 8.0
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+
+log = logging.getLogger("trunkline.worker")
+
+
+class WorkerStatus(msgspec.Struct, frozen=True):
+    """A worker, for those who ask."""
+
+    name: str
+    pid: int
+    state: str
+    calls: int
+    uptime_s: float
+    rss_bytes: int | None
+    reloads: int
+
+
+class Worker:
+    """One worker on an open bus. `reload_hooks` run, in order, on every `config.reload`.
+
+    `hub` is the bus of the supervisor, when that is another one than the bus of the calls.
+    """
+
+    def __init__(self, bus: Bus, hub: Bus | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.reload_hooks: list[Callable[[], Awaitable[None]]] = []
+        self._bus = bus
+        self._hub = hub or bus
+        self._clock = clock
+        self._started_at = clock()
+        self._reloads = 0
+        self._stop = asyncio.Event()
+
+    async def run(self, *, beat_s: float = BEAT_S, hub_gone_s: float = HUB_GONE_S, grace_s: float = GRACE_S) -> None:
+        """Works until `stop`, then finishes what it has begun within `grace_s`.
+
+        Raises Disconnected when the bus stays out of reach for `hub_gone_s`.
+        """
+        for bus in {self._bus, self._hub}:
+            bus.serve(STATUS_SUBJECT, self._status)
+        await self._hub.subscribe(RELOAD_TOPIC, self._reload)
+        beats = asyncio.create_task(
+            keep_beating(self._hub, lambda: not self._stop.is_set(), interval_s=beat_s, hub_gone_s=hub_gone_s)
+        )
+        stopped = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait({beats, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if beats.done():
+                beats.result()
+            if not await self._bus.drain(grace_s):
+                log.warning("%s ends with requests unfinished", self._bus.name)
+        finally:
+            for task in (beats, stopped):
+                task.cancel()
+            await asyncio.gather(beats, stopped, return_exceptions=True)
+
+    def stop(self) -> None:
+        """Begins the drain."""
+        self._stop.set()
+
+    async def _status(self, message: Message) -> WorkerStatus:
+        return WorkerStatus(
+            name=self._bus.name,
+            pid=os.getpid(),
+            state="draining" if self._stop.is_set() else "ready",
+            calls=0,
+            uptime_s=self._clock() - self._started_at,
+            rss_bytes=rss_bytes(os.getpid()),
+            reloads=self._reloads,
+        )
+
+    async def _reload(self, message: Message) -> None:
+        for hook in self.reload_hooks:
+            await hook()
+        self._reloads += 1
+        log.info("%s reloaded its configuration", self._bus.name)
+
+
+@contextmanager
+def _stopped_by_signals(worker: Worker) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, worker.stop)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+async def _work(arguments: argparse.Namespace) -> int:
+    limits = Limits(connect_s=arguments.connect_s)
+    hub_url = os.environ.get(HUB_VARIABLE, arguments.bus)
+    try:
+        async with AsyncExitStack() as open_buses:
+            bus = await open_buses.enter_async_context(await open_bus(arguments.bus, arguments.name, limits))
+            hub = None
+            if hub_url != arguments.bus:
+                hub = await open_buses.enter_async_context(await open_bus(hub_url, arguments.name, limits))
+            worker = Worker(bus, hub)
+            with _stopped_by_signals(worker):
+                await worker.run(
+                    beat_s=arguments.beat_s, hub_gone_s=arguments.hub_gone_s, grace_s=arguments.grace_s
+                )
+    except (BusError, ValueError) as error:
+        log.error("%s ends: %s", arguments.name, error)
+        return 1
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. Returns 0 after a drain, 1 when there is no bus."""
+    parser = argparse.ArgumentParser(prog="python -m engine.worker", description="An engine worker.")
+    parser.add_argument("--bus", required=True, help="url of the bus: unix:///... or amqp://...")
+    parser.add_argument("--name", required=True, help="name on the bus, such as worker.0")
+    parser.add_argument("--connect-s", type=float, default=10.0, help="seconds to find the bus at the start")
+    parser.add_argument("--beat-s", type=float, default=BEAT_S, help="seconds between signs of life")
+    parser.add_argument("--hub-gone-s", type=float, default=HUB_GONE_S, help="seconds without a bus before it gives up")
+    parser.add_argument("--grace-s", type=float, default=GRACE_S, help="seconds to finish what was begun")
+    parser.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=options.log_level, format=LOG_FORMAT)
+    return uvloop.run(_work(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
+
+
+__all__ = ["Worker", "WorkerStatus", "main"]
