@@ -1,0 +1,356 @@
+"""The configuration document: one struct a section, with every default.
+
+Fields marked SECRET are never shown; fields marked FIXED take a restart, all others can be reloaded. Names of sections that
+later parts of the engine read are those of the products whose configuration loads unchanged (`legacy.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+SECRET = {"secret": True}
+FIXED = {"fixed": True}
+
+Secret = Annotated[str, msgspec.Meta(extra=SECRET)]
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535, extra=FIXED)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Fixed = Annotated[str, msgspec.Meta(extra=FIXED)]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all sections: nothing unknown is taken, nothing changes once it is loaded."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(...)"  # what a traceback or a log line shows must hold no secret
+
+
+class Http(Section, frozen=True, kw_only=True):
+    """The HTTP server. Sizes in bytes; `workers` are processes that share the port."""
+
+    host: Fixed = "127.0.0.1"
+    port: Port = 8080
+    workers: Annotated[int, msgspec.Meta(ge=1, le=256, extra=FIXED)] = 1
+    health_status_word: Literal["healthy", "ok"] = "healthy"
+    upload_max_bytes: Annotated[int, msgspec.Meta(ge=1, extra=FIXED)] = 2 << 30
+    header_max_bytes: Annotated[int, msgspec.Meta(ge=1024, le=400_000)] = 32_768
+    header_timeout_ms: Annotated[int, msgspec.Meta(ge=100, le=600_000, extra=FIXED)] = 15_000
+    connections_max: Annotated[int, msgspec.Meta(ge=1, extra=FIXED)] = 4096
+    analysis_threads: Annotated[int, msgspec.Meta(ge=1, le=256, extra=FIXED)] = 4
+    keys_in_query: Annotated[bool, msgspec.Meta(extra=FIXED)] = False
+    docs: bool = True
+    metrics_public: bool = True
+    drain_s: Annotated[float, msgspec.Meta(ge=0, le=600)] = 10.0
+    trusted_proxies: Annotated[list[str], msgspec.Meta(extra=FIXED)] = []
+    hosts: Annotated[list[str], msgspec.Meta(extra=FIXED)] = []
+
+
+class Jwt(Section, frozen=True, kw_only=True):
+    """Tokens that are taken. With `algorithm` empty none are."""
+
+    algorithm: Annotated[
+        Literal["", "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384"],
+        msgspec.Meta(extra=FIXED),
+    ] = ""
+    secret: Annotated[str, msgspec.Meta(extra={**SECRET, **FIXED})] = ""
+    public_key_file: Fixed = ""
+    issuer: Fixed = ""
+    audience: Fixed = ""
+    leeway_s: Annotated[float, msgspec.Meta(ge=0, le=300, extra=FIXED)] = 30.0
+    max_age_s: Annotated[float, msgspec.Meta(gt=0, extra=FIXED)] = 86_400.0
+
+
+class Auth(Section, frozen=True, kw_only=True):
+    """Who may call. "auto": keys are asked for when others than this machine can connect."""
+
+    enabled: Annotated[Literal["auto", "on", "off"], msgspec.Meta(extra=FIXED)] = "auto"
+    admin_key: Annotated[str, msgspec.Meta(extra={**SECRET, **FIXED})] = ""
+    jwt: Jwt = Jwt()
+    roles: Annotated[dict[str, list[str]], msgspec.Meta(extra=FIXED)] = {}
+
+
+class Plan(Section, frozen=True, kw_only=True):
+    """Analyses a day, for each user and for a whole team where that has a limit of its own."""
+
+    calls_per_day: Count = 100
+    calls_per_day_team: Count | None = None
+    api_access: bool = True
+
+
+class Store(Section, frozen=True, kw_only=True):
+    """The store. Without `url` an SQLite file in the data directory; else postgresql://user:password@host/name."""
+
+    url: Annotated[str, msgspec.Meta(extra={**FIXED, "url": True})] = ""
+    synchronous: Annotated[Literal["full", "normal"], msgspec.Meta(extra=FIXED)] = "full"
+    pool_size: Annotated[int, msgspec.Meta(ge=1, le=200, extra=FIXED)] = 4
+
+
+class Bus(Section, frozen=True, kw_only=True):
+    """The bus between machines: amqp://user:password@host/vhost. Without `url` only this machine's own."""
+
+    url: Annotated[str, msgspec.Meta(extra={**FIXED, "url": True})] = ""
+
+
+class Data(Section, frozen=True, kw_only=True):
+    """Where everything lies that is kept."""
+
+    dir: Fixed = "trunkline-data"
+
+
+class Engine(Section, frozen=True, kw_only=True):
+    """Engine workers: 0 is one a core."""
+
+    workers: Annotated[int, msgspec.Meta(ge=0, le=1024, extra=FIXED)] = 0
+    pin: Annotated[bool, msgspec.Meta(extra=FIXED)] = False
+
+
+class Log(Section, frozen=True, kw_only=True):
+    """The process log."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Annotated[Literal["json", "text"], msgspec.Meta(extra=FIXED)] = "text"
+
+
+class Telemetry(Section, frozen=True, kw_only=True):
+    """OpenTelemetry, when an endpoint is named."""
+
+    otlp_endpoint: Fixed = ""
+    service_name: Fixed = "trunkline"
+
+
+class Sip(Section, frozen=True, kw_only=True):
+    """The SIP endpoint and its account."""
+
+    host: Fixed = "0.0.0.0"
+    port: Port = 5060
+    username: Fixed = ""
+    password: Annotated[str, msgspec.Meta(extra={**SECRET, **FIXED})] = ""
+    domain: Fixed = ""
+    server: Fixed = ""
+    auth_id: Fixed = ""
+    outbound_proxy: Fixed = ""
+    transport: Annotated[Literal["udp", "tcp", "tls"], msgspec.Meta(extra=FIXED)] = "udp"
+    rtp_port: Port = 0
+    audio_file: Fixed = ""
+
+
+class Function(Section, frozen=True, kw_only=True):
+    """A function that a model may call."""
+
+    name: str
+    description: str = ""
+    webhook: str = ""
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "POST"
+    parameters: dict[str, Any] = {}
+    headers: dict[str, Secret] = {}
+
+
+class Outbound(Section, frozen=True, kw_only=True):
+    """The task of an outbound call."""
+
+    target_number: str = ""
+    caller_id: str = ""
+    task_description: str = ""
+    result_webhook: str = ""
+    hangup_on_task_complete: bool = True
+
+
+class OpenAI(Section, frozen=True, kw_only=True):
+    """OpenAI's realtime voice."""
+
+    api_key: Secret = ""
+    instructions: str = ""
+    voice: str = "alloy"
+    greeting: str = ""
+
+
+class ElevenLabs(Section, frozen=True, kw_only=True):
+    """ElevenLabs' conversational voice."""
+
+    api_key: Secret = ""
+    agent_id: str = ""
+    first_message: str = ""
+    system_prompt: str = ""
+
+
+class Gemini(Section, frozen=True, kw_only=True):
+    """Google's live voice."""
+
+    api_key: Secret = ""
+    model: str = "models/gemini-2.0-flash-exp"
+    voice: str = "Puck"
+    greeting: str = ""
+
+
+class Deepgram(Section, frozen=True, kw_only=True):
+    """Deepgram's voice agent."""
+
+    api_key: Secret = ""
+    model: str = "aura-2-thalia-en"
+    listen_model: str = "nova-3"
+    think_provider: str = "open_ai"
+    think_model: str = "gpt-4o-mini"
+
+
+class Cartesia(Section, frozen=True, kw_only=True):
+    """Cartesia's voice with others' ears and mind."""
+
+    api_key: Secret = ""
+    voice_id: str = ""
+    stt_provider: str = "deepgram"
+    llm_provider: str = "openai"
+    llm_model: str = "gpt-4o-mini"
+
+
+class Agent(Section, frozen=True, kw_only=True):
+    """The AI voice on the line."""
+
+    mode: Literal["inbound", "outbound"] = "inbound"
+    provider: Literal["openai", "elevenlabs", "gemini", "deepgram", "cartesia"] = "openai"
+    openai: OpenAI = OpenAI()
+    elevenlabs: ElevenLabs = ElevenLabs()
+    gemini: Gemini = Gemini()
+    deepgram: Deepgram = Deepgram()
+    cartesia: Cartesia = Cartesia()
+    outbound: Outbound = Outbound()
+    functions: list[Function] = []
+
+
+class Network(Section, frozen=True, kw_only=True):
+    """Addresses and ports of the recording server."""
+
+    external_ip: Fixed = "auto"
+    internal_ip: Fixed = "auto"
+    ports: Annotated[list[int], msgspec.Meta(extra=FIXED)] = msgspec.field(
+        default_factory=lambda: [5060, 5061]
+    )
+    udp_ports: Annotated[list[int], msgspec.Meta(extra=FIXED)] = []
+    tcp_ports: Annotated[list[int], msgspec.Meta(extra=FIXED)] = []
+    rtp_port_min: Port = 10_000
+    rtp_port_max: Port = 20_000
+    rtp_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 30.0
+    rtp_bind_ip: Fixed = ""
+    enable_srtp: Annotated[bool, msgspec.Meta(extra=FIXED)] = False
+    require_srtp: bool = False
+    enable_tls: Annotated[bool, msgspec.Meta(extra=FIXED)] = False
+    require_tls_only: bool = False
+    tls_port: Port = 5062
+    tls_cert_file: Fixed = ""
+    tls_key_file: Fixed = ""
+    behind_nat: Annotated[bool, msgspec.Meta(extra=FIXED)] = False
+    stun_servers: Annotated[list[str], msgspec.Meta(extra=FIXED)] = []
+
+
+class Recording(Section, frozen=True, kw_only=True):
+    """Recordings: where, how long, in what form."""
+
+    directory: Fixed = "recordings"
+    max_duration_s: Annotated[float, msgspec.Meta(ge=60)] = 14_400.0
+    cleanup_days: Annotated[int, msgspec.Meta(ge=0)] = 30
+    combine_legs: bool = True
+    format: Literal["wav", "mp3", "opus", "flac"] = "wav"
+    quality: Annotated[int, msgspec.Meta(ge=1, le=10)] = 5
+
+
+class Pause(Section, frozen=True, kw_only=True):
+    """Pausing and resuming of recordings."""
+
+    enabled: bool = False
+    api_key: Secret = ""
+    max_pause_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    auto_resume: bool = False
+
+
+class Stt(Section, frozen=True, kw_only=True):
+    """Speech to text."""
+
+    supported_vendors: list[str] = msgspec.field(default_factory=lambda: ["google", "openai"])
+    default_vendor: str = "google"
+    supported_codecs: list[str] = msgspec.field(default_factory=lambda: ["PCMU", "PCMA", "G722", "G729"])
+    enable_fallback: bool = True
+    async_enabled: bool = True
+    queue_purge_token: Secret = ""
+    google_api_key: Secret = ""
+    google_credentials_file: str = ""
+    deepgram_api_key: Secret = ""
+    azure_speech_key: Secret = ""
+
+
+class Pii(Section, frozen=True, kw_only=True):
+    """Detection of personal data."""
+
+    enabled: bool = False
+    enabled_types: list[str] = msgspec.field(default_factory=lambda: ["ssn", "credit_card"])
+
+
+class Analytics(Section, frozen=True, kw_only=True):
+    """Live analytics."""
+
+    enabled: bool = False
+    elasticsearch_addresses: list[str] = []
+    elasticsearch_index: str = "call-analytics"
+
+
+class Realtime(Section, frozen=True, kw_only=True):
+    """What is published to RabbitMQ while a call goes on."""
+
+    enabled: bool = False
+    partial_transcripts: bool = True
+    final_transcripts: bool = True
+    sentiment_updates: bool = True
+    keyword_detections: bool = True
+    speaker_changes: bool = True
+
+
+class Compliance(Section, frozen=True, kw_only=True):
+    """Rules of law that recordings keep to."""
+
+    pci_enabled: bool = False
+    gdpr_enabled: bool = False
+    gdpr_export_dir: str = "exports"
+    audit_tamper_proof: bool = False
+    audit_log_path: str = ""
+
+
+class Resources(Section, frozen=True, kw_only=True):
+    """Limits of one machine."""
+
+    max_concurrent_calls: Count = 500
+
+
+PLANS = {
+    "free": Plan(api_access=False),
+    "pro": Plan(),
+    "teams": Plan(calls_per_day=100, calls_per_day_team=300),
+    "self-hosted": Plan(calls_per_day=100_000),
+}
+
+
+class Config(Section, frozen=True, kw_only=True):
+    """The whole document."""
+
+    http: Http = Http()
+    auth: Auth = Auth()
+    plans: dict[str, Plan] = msgspec.field(default_factory=lambda: dict(PLANS))
+    default_plan: str = "self-hosted"
+    store: Store = Store()
+    bus: Bus = Bus()
+    data: Data = Data()
+    engine: Engine = Engine()
+    log: Log = Log()
+    telemetry: Telemetry = Telemetry()
+    sip: Sip = Sip()
+    agent: Agent = Agent()
+    network: Network = Network()
+    recording: Recording = Recording()
+    pause_resume: Pause = Pause()
+    stt: Stt = Stt()
+    pii: Pii = Pii()
+    analytics: Analytics = Analytics()
+    realtime: Realtime = Realtime()
+    compliance: Compliance = Compliance()
+    resources: Resources = Resources()
+
+
+__all__ = ["PLANS", "Config", "Plan", "Section"]
