@@ -13,7 +13,7 @@ SDP = ["sdp", "sdp_media", "sdp_attributes", "sdp_codecs", "mime"]
 PACKET = ["capture", "capture_blocks", "link", "link_tunnels", "fragment", "hep", "websocket"]
 PACKET += ["tcp", "tcp_order", "tcp_frame"]
 RTP = ["rtp", "rtp_stream", "rtp_payload", "rtp_quality", "rtp_export", "rtp_merge", "rtcp", "emodel"]
-TRACE = ["ingest", "tls_flights", "pass", "assemble", "offer_answer", "correlate", "tables", "conditions", "hash"]
+TRACE = ["ingest", "absorb", "tls_flights", "pass", "assemble", "offer_answer", "correlate", "tables", "conditions", "hash"]
 TRACE += sorted(path.stem for path in (NATIVE / "c").glob("conditions_*.c"))
 KERNELS = {
     "sip": SIP,

@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 
-cdef extern from "trace.h" nogil:
+cdef extern from "absorb.h" nogil:
     ctypedef struct sip_span "struct sip_span":
         uint32_t offset
         uint32_t length
@@ -131,6 +131,14 @@ cdef extern from "trace.h" nogil:
     int trace_packet_bytes(trace_state *t, const uint8_t *source, size_t count, int64_t time_ns, uint16_t link_type,
                            uint64_t offset)
     int trace_finish(trace_state *t)
+    int part_init(trace_state *t)
+    int part_read(trace_state *t, const capture_state *scout, const uint8_t *source, size_t count, uint64_t first,
+                  uint64_t until)
+    int split_open(capture_state *capture, capture_state *scout, const uint8_t *source, size_t count)
+    int trace_read_until(trace_state *whole, capture_state *capture, const uint8_t *source, size_t count, uint64_t until)
+    int trace_absorb(trace_state *whole, capture_state *capture, const capture_state *scout, trace_state *part)
+    void trace_play(const trace_state *whole, const trace_state *part, uint32_t share, uint32_t shares)
+    enum: STATUS_UNSUPPORTED
     const uint8_t *trace_text(const trace_state *t, uint32_t row, uint32_t *length)
     uint64_t sip_hash(const uint8_t *source, size_t count, uint64_t seed)
     const char *sip_method_name(int method)

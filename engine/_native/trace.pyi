@@ -21,6 +21,9 @@ def codec_names() -> tuple[str, ...]:
 def fail_lends_behind(count: int) -> None:
     """For tests: memory ends behind `count` more lends; a negative count ends that."""
 
+class PartConflict(Exception):
+    """Parts cannot give what one thread would: the input is to be read again from its start, without parts."""
+
 class Trace:
     """One trace being read. Not safe for use from several threads at once.
 
@@ -33,6 +36,22 @@ class Trace:
 
     def read_capture(self, progress: Callable[[int], None] | None = None, step: int = 400_000) -> bool:
         """Reads the open input as pcap, pcapng or HEP stream; False when it is none. `progress` gets bytes done."""
+
+    def open_split(self) -> bool:
+        """Begins to read the open input in parts; False where its format cannot be split (pcap and pcapng can)."""
+
+    def read_until(self, until: int) -> int:
+        """Reads on in this thread up to the first record at or behind `until`; the position reached."""
+
+    def absorb(self, part: Part) -> bool:
+        """Appends a part. False when it does not begin where this trace stands: then nothing happened, and the stretch is
+        to be read by `read_until`. When True, every share of `play` is due before the next call. Raises PartConflict."""
+
+    def play(self, part: Part, share: int, shares: int) -> None:
+        """Gives the RTP packets of an absorbed part to their streams. Several threads may each play a share."""
+
+    def close_split(self) -> None:
+        """Ends reading in parts, before `finish`."""
 
     def add_message(
         self,
@@ -137,3 +156,13 @@ class Trace:
     def mirrored_packets(self) -> int: ...
     @property
     def other_packets(self) -> int: ...
+
+class Part:
+    """A stretch of the open input of a trace, read in a thread of its own; may be read again when it was absorbed.
+
+    `expected_bytes` sizes its tables. Raises MemoryError when they do not fit.
+    """
+
+    def __init__(self, whole: Trace, expected_bytes: int = 0) -> None: ...
+    def read(self, first: int, until: int) -> None:
+        """Reads the records that begin in [first, until); what the part held before is forgotten."""

@@ -109,8 +109,15 @@ cdef class _Memory:
         buffer.internal = NULL
 
 
+class PartConflict(Exception):
+    """Parts cannot give what one thread would: the input is to be read again from its start, without parts."""
+
+
 cdef class Trace:
     cdef trace_state *state
+    cdef capture_state *capture
+    cdef capture_state *scout
+    cdef bint split
     cdef list inputs
     cdef uint64_t seed
     cdef bint finished
@@ -128,6 +135,8 @@ cdef class Trace:
         if self.state != NULL:
             trace_release(self.state)
             free(self.state)
+        free(self.capture)
+        free(self.scout)
         free(self.by_condition)
 
     def open_input(self, source):
@@ -177,6 +186,66 @@ cdef class Trace:
             return True
         finally:
             free(capture)
+
+    def open_split(self):
+        """Begins to read the open input in parts; False where its format cannot be split."""
+        cdef trace_state *t = self.state
+        if self.finished or t.file == 0:
+            raise ValueError("no input is open")
+        if self.capture == NULL:
+            self.capture = <capture_state *>calloc(1, sizeof(capture_state))
+            self.scout = <capture_state *>calloc(1, sizeof(capture_state))
+            if self.capture == NULL or self.scout == NULL:
+                raise MemoryError("no memory to read a capture")
+        self.split = split_open(self.capture, self.scout, t.text, t.text_count) == 0
+        return self.split
+
+    def read_until(self, uint64_t until):
+        """Reads on in this thread up to the first record at or behind `until`; the position reached."""
+        cdef trace_state *t = self.state
+        cdef int status
+        self._need_split()
+        with nogil:
+            status = trace_read_until(t, self.capture, t.text, t.text_count, until)
+        if status != 0:
+            raise MemoryError("the tables of the trace did not fit into memory")
+        return self.capture.position
+
+    def absorb(self, Part part not None):
+        """Appends a part; False when it does not begin where this trace stands, then nothing happened."""
+        cdef int status
+        self._need_split()
+        if part.whole is not self or part.reading or part.file != self.state.file:
+            raise ValueError("no part of the input that is read")
+        with nogil:
+            status = trace_absorb(self.state, self.capture, self.scout, part.state)
+        if status == STATUS_UNSUPPORTED:
+            raise PartConflict("parts of the input hang together in a way that cannot be joined")
+        if status < 0:
+            raise MemoryError("the tables of the trace did not fit into memory")
+        return status == 1
+
+    def play(self, Part part not None, uint32_t share, uint32_t shares):
+        """Gives the RTP packets of an absorbed part to their streams. Several threads may each play a share."""
+        if part.whole is not self or share >= shares:
+            raise ValueError("no share of a part of this trace")
+        with nogil:
+            trace_play(self.state, part.state, share, shares)
+
+    def close_split(self):
+        """Ends reading in parts."""
+        self._need_split()
+        with nogil:
+            trace_capture_end(self.state)
+        if self.state.failed:
+            raise MemoryError("the tables of the trace did not fit into memory")
+        self.state.bytes += self.state.text_count
+        self.split = False
+
+    cdef int _need_split(self) except -1:
+        if not self.split or self.finished:
+            raise ValueError("the trace does not read an input in parts")
+        return 0
 
     def add_message(self, const uint8_t[::1] text, time_ns, source, target, transport, int direction,
                     uint64_t offset, uint32_t number, correlation, bint retransmission, bint in_input):
@@ -447,6 +516,44 @@ cdef class Trace:
     def mirrored_packets(self): return self.state.mirrored_packets
     @property
     def other_packets(self): return self.state.other_packets
+
+
+cdef class Part:
+    cdef trace_state *state
+    cdef Trace whole
+    cdef uint16_t file
+    cdef bint reading
+
+    def __cinit__(self, Trace whole not None, uint64_t expected_bytes=0):
+        cdef trace_state *t
+        whole._need_split()
+        self.whole = whole
+        self.file = whole.state.file
+        self.state = t = <trace_state *>calloc(1, sizeof(trace_state))
+        if t == NULL or trace_init(t, &LENDER, whole.seed, expected_bytes) != 0 or part_init(t) != 0:
+            raise MemoryError("no memory for the tables of a part")
+        t.file = self.file
+        t.text = whole.state.text
+        t.text_count = whole.state.text_count
+
+    def __dealloc__(self):
+        if self.state != NULL:
+            trace_release(self.state)
+            free(self.state)
+
+    def read(self, uint64_t first, uint64_t until):
+        """Reads the records that begin in [first, until); what the part held before is forgotten."""
+        cdef trace_state *t = self.state
+        cdef int status
+        self.whole._need_split()
+        if self.reading:
+            raise ValueError("the part is being read")
+        self.reading = True
+        with nogil:
+            status = part_read(t, self.whole.scout, t.text, t.text_count, first, until)
+        self.reading = False
+        if status != 0:
+            raise MemoryError("the tables of a part did not fit into memory")
 
 
 cdef int _place(bytes name, address *where, const uint8_t **text, uint32_t *length) except -1:

@@ -24,6 +24,10 @@ Source: TypeAlias = "str | bytes | bytearray | memoryview | os.PathLike[str]"
 Progress: TypeAlias = Callable[[int, int, str], None]
 
 
+SPLIT_BYTES = 4 << 20  # a smaller capture is read before a second thread has begun
+PART_BYTES = 4 << 20  # of a capture that several threads read; small enough to stay near the processor
+
+
 class Options(msgspec.Struct, frozen=True):
     """How inputs are read. `tz_offset_s` is used where a log names no zone; limits are per input."""
 
@@ -92,10 +96,20 @@ def read(
     """Reads inputs into one set of tables.
 
     `progress(done_bytes, total_bytes, name)` is called between steps of at most 400,000 packets. `workers` threads
-    open and expand inputs ahead of the one that is read. Raises TraceError for an input that cannot be read; what is
-    unreadable inside one is counted in `Tables.problems` instead.
+    open and expand inputs ahead of the one that is read, and read a large capture in parts; the tables are the same
+    with any number of them. Raises TraceError for an input that cannot be read; what is unreadable inside one is
+    counted in `Tables.problems` instead.
     """
     options = options or Options()
+    try:
+        return _read(paths, progress, options, workers, split=workers > 1)
+    except native.PartConflict:
+        return _read(paths, progress, options, workers, split=False)
+
+
+def _read(
+    paths: Source | Sequence[Source], progress: Progress | None, options: Options, workers: int, *, split: bool
+) -> Tables:
     chosen = [paths] if isinstance(paths, (str, bytes, bytearray, memoryview, os.PathLike)) else list(paths)
     inputs = list(expand(chosen))
     if not inputs:
@@ -107,7 +121,8 @@ def read(
     done = 0
     for source, opened in zip(inputs, _opened(inputs, options, workers), strict=True):
         before = {kind: count for kind, _, count, _ in trace.problems()}
-        formats.append(_read_one(trace, opened, options, _stepper(progress, done, total, opened.name)))
+        step = _stepper(progress, done, total, opened.name)
+        formats.append(_read_one(trace, opened, options, step, workers if split else 1))
         done += _size(source)
         if opened.broken_at is not None:
             text = "compressed data that ends early or does not decompress"
@@ -155,7 +170,9 @@ def _stepper(progress: Progress | None, done: int, total: int, name: str) -> Cal
     return lambda position: call(done + position, max(total, done + position), name)
 
 
-def _read_one(trace: native.Trace, opened: Opened, options: Options, step: Callable[[int], None] | None) -> str:
+def _read_one(
+    trace: native.Trace, opened: Opened, options: Options, step: Callable[[int], None] | None, workers: int
+) -> str:
     content = opened.content
     head = bytes(content[:65536])
     named = sources.unreadable(head)
@@ -172,6 +189,9 @@ def _read_one(trace: native.Trace, opened: Opened, options: Options, step: Calla
     format = sources.detect(head)
     trace.open_input(content)
     if format.native is not None:
+        in_parts = workers > 1 and len(content) >= SPLIT_BYTES
+        if in_parts and read_in_parts(trace, len(content), workers, step=step):
+            return format.name
         if not trace.read_capture(step):
             raise TraceError(f"{opened.name}: looks like {format.title} and has no readable header")
         return format.name
@@ -179,6 +199,53 @@ def _read_one(trace: native.Trace, opened: Opened, options: Options, step: Calla
     trace.add_bytes(len(text))
     _add_frames(trace, sources.frames(text, reading), step)
     return format.name
+
+
+def read_in_parts(
+    trace: native.Trace,
+    size: int,
+    workers: int,
+    *,
+    part_bytes: int = PART_BYTES,
+    step: Callable[[int], None] | None = None,
+) -> bool:
+    """Reads the open input of `size` bytes in parts of `part_bytes`, by `workers` threads; False where its format cannot be
+    split. What comes of it is what `Trace.read_capture` makes; raises PartConflict where that cannot be.
+
+    The threads read ahead of this one, which absorbs their parts in the order of the file.
+    """
+    if not trace.open_split():
+        return False
+    shares = max(1, workers // 2)
+    waiting = deque((first, min(first + part_bytes, size)) for first in range(part_bytes, size, part_bytes))
+    ahead: deque[tuple[int, native.Part, Future[None]]] = deque()
+    spare: list[native.Part] = []
+    with ThreadPoolExecutor(workers) as readers, ThreadPoolExecutor(shares) as players:
+
+        def read_ahead() -> None:
+            while waiting and len(ahead) < 2 * workers:
+                first, until = waiting.popleft()
+                part = spare.pop() if spare else native.Part(trace, part_bytes)
+                ahead.append((until, part, readers.submit(part.read, first, until)))
+
+        read_ahead()
+        trace.read_until(min(part_bytes, size))
+        while ahead:
+            until, part, reading = ahead.popleft()
+            reading.result()
+            if trace.absorb(part):
+                playing = [players.submit(trace.play, part, share, shares) for share in range(1, shares)]
+                trace.play(part, 0, shares)
+                for played in playing:
+                    played.result()
+            else:
+                trace.read_until(until)
+            spare.append(part)
+            read_ahead()
+            if step is not None:
+                step(until)
+    trace.close_split()
+    return True
 
 
 def _add_frames(

@@ -1,5 +1,5 @@
 /* Noting sightings, and empty halves for categories that have none of a hook. */
-#include "trace.h"
+#include "absorb.h"
 
 static void keep(struct trace *t, int condition, uint32_t call, uint32_t row, uint32_t other, int code, int64_t value) {
     struct sightings_table *s = &t->sightings;
@@ -28,7 +28,7 @@ void sight_once(struct trace *t, int condition, uint32_t call, uint32_t row, uin
         if (*word & bit) return;
         *word |= bit;
     }
-    keep(t, condition, call, row, other, code, value);
+    keep(t, t->part ? condition | SIGHTED_ONCE : condition, call, row, other, code, value);
 }
 
 /* A category's file replaces what it defines. */

@@ -1,4 +1,5 @@
 /* Packets to the passes: what a transport payload is, and who takes it. */
+#include "absorb.h"
 #include "assemble.h"
 #include "ingest.h"
 #include "row_index.h"
@@ -31,6 +32,7 @@ void trace_release(struct trace *t) {
                                    &t->endpoints.head, &t->strings.head, &t->sightings.head, &t->events.head,
                                    &t->streams.head};
     tls_finish(t);
+    part_release(t);
     for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) table_release(lender, heads[i]);
     void *const blocks[] = {t->call_index.slots, t->endpoint_index.slots, t->string_index.slots, t->call_messages,
                             t->call_streams, t->call_conditions, t->arena, (void *)t->stores, t->fragments_memory, t->tcp_memory,
@@ -65,7 +67,7 @@ static void flag_source(struct trace *t, const struct packet *p, uint32_t flag) 
 
 /* ---- messages ---- */
 
-static void take_message(struct trace *t, const struct packet *p, uint8_t transport) {
+int64_t ingest_message(struct trace *t, const struct packet *p, uint8_t transport) {
     const uint8_t *end = t->text + t->text_count;
     const struct framed f = {
         .text = p->payload, .length = p->payload_length, .time_ns = p->time_ns, .number = p->number,
@@ -75,7 +77,7 @@ static void take_message(struct trace *t, const struct packet *p, uint8_t transp
         .message_flags = (p->flags & PACKET_SNAPPED ? MESSAGE_SNAPPED : 0u) |
                          (p->flags & PACKET_REASSEMBLED ? MESSAGE_REASSEMBLED : 0u) |
                          (p->tunnels & ~(TUNNEL_VLAN | TUNNEL_HEP) ? MESSAGE_TUNNELLED : 0u)};
-    trace_message(t, &f);
+    return trace_message(t, &f);
 }
 
 static void from_stream(void *context, enum tcp_event event, const struct packet *p, uint8_t transport) {
@@ -84,7 +86,7 @@ static void from_stream(void *context, enum tcp_event event, const struct packet
                                     [TCP_RESET] = EVENT_TCP_RESET, [TCP_REFUSED] = EVENT_TCP_REFUSED,
                                     [TCP_KEEPALIVE_PING] = EVENT_PING, [TCP_KEEPALIVE_PONG] = EVENT_PONG,
                                     [TCP_TLS] = EVENT_TLS, [TCP_OTHER] = EVENT_OTHER};
-    if (event == TCP_MESSAGE) { take_message(t, p, transport ? transport : SIP_TCP); return; }
+    if (event == TCP_MESSAGE) { ingest_message(t, p, transport ? transport : SIP_TCP); return; }
     if (event == TCP_TLS) {
         problem_note(&t->problems, PROBLEM_ENCRYPTED, p->file_offset);
         flag_source(t, p, ENDPOINT_TLS);
@@ -209,45 +211,52 @@ static void take_other(struct trace *t, const struct packet *p, int class) {
     }
 }
 
-static void take_datagram(struct trace *t, const struct packet *p) {
+enum datagram_kind datagram_kind(struct trace *t, const struct packet *p) {
     const uint32_t n = p->payload_length;
-    if (!n) return;
+    if (!n) return DATAGRAM_EMPTY;
     const uint8_t first = p->payload[0];
-    if (p->flags & PACKET_HEP && p->hep_protocol && p->hep_protocol != 1) {
-        if (p->hep_protocol == 5) t->rtcp_packets++;
-        else t->other_packets++;
-        return;
-    }
+    if (p->flags & PACKET_HEP && p->hep_protocol && p->hep_protocol != 1)
+        return p->hep_protocol == 5 ? DATAGRAM_HEP_REPORT : DATAGRAM_HEP_OTHER;
     if (TL_UNLIKELY(t->has_image)) { /* UDPTL has no mark: its first byte is a sequence number's (T.38 §9.1) */
         const uint32_t line = trace_announced(t, &p->target);
-        if (line != NONE && t->media_lines.media[line] == SDP_IMAGE) {
-            trace_event(t, p, EVENT_UDPTL, SIP_UDP, n >= 2 ? big_endian_16(p->payload) : 0);
-            t->other_packets++;
-            return;
-        }
+        if (line != NONE && t->media_lines.media[line] == SDP_IMAGE) return DATAGRAM_UDPTL;
     }
     if (first >= 128 && first < 192) {
         const int class = rtp_classify(p->payload, n);
-        if (class == RTP_CLASS_RTP) take_rtp(t, p);
-        else if (class == RTP_CLASS_RTCP) take_rtcp(t, p);
-        else take_other(t, p, class);
-        return;
+        return class == RTP_CLASS_RTP ? DATAGRAM_RTP : class == RTP_CLASS_RTCP ? DATAGRAM_RTCP : DATAGRAM_OTHER;
     }
     if (first == '\r' || first == '\n' || first == 0) {
         uint32_t blank = 0;
         while (blank < n && (p->payload[blank] == '\r' || p->payload[blank] == '\n' || p->payload[blank] == 0)) blank++;
-        if (blank == n) {
-            trace_event(t, p, EVENT_PING, SIP_UDP, n);
-            t->other_packets++;
-            return;
-        }
+        if (blank == n) return DATAGRAM_BLANK;
     }
-    if (sip_sniff(p->payload, n)) { take_message(t, p, SIP_UDP); return; }
-    take_other(t, p, rtp_classify(p->payload, n));
+    return sip_sniff(p->payload, n) ? DATAGRAM_SIP : DATAGRAM_OTHER;
 }
 
-static void take_packet(struct trace *t, struct packet *p) {
+static void take_datagram(struct trace *t, const struct packet *p) {
+    const uint32_t n = p->payload_length;
+    switch (datagram_kind(t, p)) {
+    case DATAGRAM_EMPTY: return;
+    case DATAGRAM_HEP_REPORT: t->rtcp_packets++; return;
+    case DATAGRAM_HEP_OTHER: t->other_packets++; return;
+    case DATAGRAM_UDPTL:
+        trace_event(t, p, EVENT_UDPTL, SIP_UDP, n >= 2 ? big_endian_16(p->payload) : 0);
+        t->other_packets++;
+        return;
+    case DATAGRAM_RTP: take_rtp(t, p); return;
+    case DATAGRAM_RTCP: take_rtcp(t, p); return;
+    case DATAGRAM_BLANK:
+        trace_event(t, p, EVENT_PING, SIP_UDP, n);
+        t->other_packets++;
+        return;
+    case DATAGRAM_SIP: ingest_message(t, p, SIP_UDP); return;
+    default: take_other(t, p, rtp_classify(p->payload, n));
+    }
+}
+
+void ingest_packet(struct trace *t, const struct packet *p) {
     struct packet whole;
+    if (TL_UNLIKELY(t->part != NULL)) { part_take(t, p); return; }
     if (p->flags & PACKET_FRAGMENT) {
         if (!t->fragments) {
             const size_t size = fragments_size(FRAGMENT_DATAGRAMS);
@@ -265,7 +274,7 @@ static void take_packet(struct trace *t, struct packet *p) {
     }
     if (p->protocol == IP_UDP || p->protocol == IP_SCTP) { take_datagram(t, p); return; }
     if (p->protocol != IP_TCP) { t->other_packets++; return; }
-    if (p->flags & PACKET_HEP) { take_message(t, p, SIP_TCP); return; }
+    if (p->flags & PACKET_HEP) { ingest_message(t, p, SIP_TCP); return; }
     if (!t->tcp) {
         const size_t size = tcp_size(TCP_CONNECTIONS, TCP_BUFFERS);
         void *memory = t->lender->lend(size);
@@ -277,7 +286,7 @@ static void take_packet(struct trace *t, struct packet *p) {
     tcp_push(t->tcp, p, from_stream, t, &t->problems);
 }
 
-static void take_record(struct trace *t, const struct capture_record *record) {
+void ingest_record(struct trace *t, const struct capture_record *record) {
     struct packet p;
     t->packets++;
     if (link_decode(record, &p, &t->problems) != 0) { t->other_packets++; return; }
@@ -285,7 +294,7 @@ static void take_record(struct trace *t, const struct capture_record *record) {
         for (int bit = 0; bit < 14; bit++) t->tunnel_packets[bit] += p.tunnels >> bit & 1;
     if (p.time_ns < t->first_time_ns) t->first_time_ns = p.time_ns;
     if (p.time_ns > t->last_time_ns) t->last_time_ns = p.time_ns;
-    take_packet(t, &p);
+    ingest_packet(t, &p);
 }
 
 ptrdiff_t trace_capture(struct trace *t, struct capture *capture, const uint8_t *source, size_t count, uint64_t packets) {
@@ -294,7 +303,7 @@ ptrdiff_t trace_capture(struct trace *t, struct capture *capture, const uint8_t 
     while (read < packets && !t->failed) {
         if (capture_next(capture, source, count, &record, &t->problems) != 0) break;
         read++;
-        take_record(t, &record);
+        ingest_record(t, &record);
     }
     return t->failed ? STATUS_TOO_SMALL : (ptrdiff_t)read;
 }
@@ -323,7 +332,7 @@ int trace_packet_bytes(struct trace *t, const uint8_t *source, size_t count, int
     if (link_decode(&record, &p, &t->problems) != 0) return STATUS_MALFORMED;
     if (p.time_ns < t->first_time_ns) t->first_time_ns = p.time_ns;
     if (p.time_ns > t->last_time_ns) t->last_time_ns = p.time_ns;
-    take_packet(t, &p);
+    ingest_packet(t, &p);
     return t->failed ? STATUS_TOO_SMALL : 0;
 }
 

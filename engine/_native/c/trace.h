@@ -50,6 +50,7 @@ struct trace {
     struct tcp *tcp;
     void *fragments_memory, *tcp_memory; /* what the lender gave; the two above lie inside, aligned */
     struct tls_flights *tls_flights;
+    struct part *part;           /* of a trace that reads a stretch for another (absorb.h), else NULL */
 
     uint64_t packets, bytes, rtp_packets, rtcp_packets, sip_packets, other_packets, mirrored_packets;
     uint64_t tunnel_packets[16]; /* by bit of enum packet_tunnel */
@@ -141,6 +142,8 @@ TL_INLINE uint32_t host_of(const struct trace *t, uint32_t endpoint) {
 }
 
 /* ---- the rules' native halves: conditions_<category>.c defines these ---- */
+/* A message hook looks at its message, its media lines and its user agent, and at nothing that other messages left: files
+   are read in parts (absorb.h). It sights its own row, with one of its lines beside it. */
 #define CONDITION_CATEGORIES(X) X(signaling) X(media) X(codec) X(security) X(compliance) X(nat) X(auth) X(routing) X(general)
 /* once a message, in arrival order, while its text is at hand (t->messages row is filled already) */
 /* once a call, after transactions, offers/answers and streams are linked */
