@@ -1,0 +1,133 @@
+"""Jobs: a queue that workers of all processes take from, each job by one at a time.
+
+A worker claims a job for the length of a lease and renews it while it works. When it dies, the lease runs out and the next claim
+gives the job to another. `attempts` rises with each claim and fences: whoever reports with an older number is told False and must
+throw the result away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from engine.store import models
+from engine.store.database import Database
+from engine.store.paging import checked_limit, time_of, timed_cursor_of
+from engine.store.rows import JobRow, Owner
+from engine.store.visibility import visible
+
+_JOBS = models.jobs.c
+_LIST = "jobs"
+ATTEMPTS_MAX = 3
+
+
+class Jobs:
+    """The jobs of all kinds."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, row: JobRow) -> None:
+        """Raises Conflict when the id is there already."""
+        async with self._database.writing() as connection:
+            await connection.execute(models.jobs.insert(), msgspec.structs.asdict(row))
+
+    async def get(self, id: str, visible_to: Owner | None = None) -> JobRow | None:
+        """The job of this id, when the one who asks may see it."""
+        statement = models.jobs.select().where(_JOBS.id == id, visible(models.jobs, visible_to))
+        async with self._database.reading() as connection:
+            found = (await connection.execute(statement)).mappings().first()
+        return JobRow(**found) if found else None
+
+    async def list(
+        self,
+        cursor: str | None = None,
+        *,
+        limit: int = 100,
+        state: str | None = None,
+        kind: str | None = None,
+        call: int | None = None,
+        visible_to: Owner | None = None,
+    ) -> tuple[list[JobRow], str | None]:
+        """A page of jobs, newest first, and the cursor of the next one. Raises BadCursor; ValueError for a limit out of range."""
+        conditions = [visible(models.jobs, visible_to)]
+        if cursor is not None:
+            at, id = time_of(_LIST, cursor)
+            conditions.append(sa.tuple_(_JOBS.created_at, _JOBS.id) < sa.tuple_(sa.literal(at), sa.literal(id)))
+        if call is not None and not 0 < call <= models.INTEGER_MAX:
+            return [], None
+        for column, wanted in ((_JOBS.state, state), (_JOBS.kind, kind), (_JOBS.call, call)):
+            if wanted is not None:
+                conditions.append(column == wanted)
+        statement = models.jobs.select().where(*conditions).order_by(_JOBS.created_at.desc(), _JOBS.id.desc())
+        async with self._database.reading() as connection:
+            found = (await connection.execute(statement.limit(checked_limit(limit) + 1))).mappings().all()
+        rows = [JobRow(**told) for told in found[:limit]]
+        return rows, timed_cursor_of(_LIST, rows[-1].created_at, rows[-1].id) if len(found) > limit else None
+
+    async def claim(
+        self, worker: str, now: float, lease_s: float, *, kinds: Sequence[str] = (), attempts_max: int = ATTEMPTS_MAX
+    ) -> JobRow | None:
+        """The job that waits longest, of these kinds or any; None when none waits. It is the worker's until now + lease_s.
+
+        Jobs whose lease ran out wait again; those that had `attempts_max` by then have failed.
+        """
+        of_kind = _JOBS.kind.in_(kinds) if kinds else sa.true()
+        expired = sa.and_(_JOBS.state == "running", _JOBS.lease_until <= now)
+        spent = models.jobs.update().where(expired, of_kind, _JOBS.attempts >= attempts_max)
+        waiting = sa.or_(sa.and_(_JOBS.state == "queued", _JOBS.run_at <= now), expired)
+        next_one = sa.select(_JOBS.id).where(waiting, of_kind).order_by(_JOBS.run_at, _JOBS.created_at, _JOBS.id).limit(1)
+        taken = models.jobs.update().where(_JOBS.id == next_one.with_for_update(skip_locked=True).scalar_subquery())
+        async with self._database.writing() as connection:
+            await connection.execute(
+                spent.values(
+                    state="failed", error="the worker did not report back", updated_at=now, finished_at=now, lease_until=None
+                )
+            )
+            values = {
+                "state": "running", "worker": worker, "attempts": _JOBS.attempts + 1, "lease_until": now + lease_s,
+                "started_at": sa.func.coalesce(_JOBS.started_at, now), "updated_at": now,
+            }  # fmt: skip
+            found = (await connection.execute(taken.values(**values).returning(*_JOBS))).mappings().first()
+        return JobRow(**found) if found else None
+
+    async def renew(self, id: str, attempt: int, now: float, lease_s: float) -> bool:
+        """Whether the job is still that attempt's; then it is until now + lease_s."""
+        return await self._report(id, attempt, lease_until=now + lease_s, updated_at=now)
+
+    async def done(self, id: str, attempt: int, now: float, result: dict[str, Any]) -> bool:
+        """Keeps the result of an attempt; False when the job is no longer its."""
+        return await self._report(
+            id, attempt, state="done", result=result, error="", updated_at=now, finished_at=now, lease_until=None
+        )
+
+    async def failed(self, id: str, attempt: int, now: float, error: str, *, again_at: float | None = None) -> bool:
+        """Ends an attempt without a result, to be tried again from `again_at` on, or never; False when the job is no longer its."""
+        if again_at is None:
+            return await self._report(
+                id, attempt, state="failed", error=error, updated_at=now, finished_at=now, lease_until=None
+            )
+        return await self._report(
+            id, attempt, state="queued", error=error, updated_at=now, run_at=again_at, lease_until=None, worker=None
+        )
+
+    async def cancel(self, id: str, now: float, reason: str) -> bool:
+        """Fails a job that is not finished, running or not; whether it was that."""
+        unfinished = _JOBS.state.in_(("queued", "running"))
+        return await self._changed(
+            sa.and_(_JOBS.id == id, unfinished), state="failed", error=reason, updated_at=now, finished_at=now, lease_until=None
+        )
+
+    async def _report(self, id: str, attempt: int, **values: Any) -> bool:
+        held = sa.and_(_JOBS.id == id, _JOBS.state == "running", _JOBS.attempts == attempt)
+        return await self._changed(held, **values)
+
+    async def _changed(self, condition: sa.ColumnElement[bool], **values: Any) -> bool:
+        async with self._database.writing() as connection:
+            return (await connection.execute(models.jobs.update().where(condition).values(**values))).rowcount == 1
+
+
+__all__ = ["ATTEMPTS_MAX", "Jobs"]
