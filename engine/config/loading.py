@@ -143,6 +143,17 @@ def load(
     return Loaded(config, sources, path, warnings, handed)
 
 
+def merged(document: Mapping[str, Any]) -> Config:
+    """A document above the defaults, for a look at it alone. Raises ConfigError."""
+    raw: dict[str, Any] = {"plans": msgspec.to_builtins(PLANS)}
+    _merge(raw, document)
+    problems: list[Problem] = []
+    config = _convert(raw, {}, problems)
+    if config is None or problems:
+        raise ConfigError(problems)
+    return config
+
+
 def load_environment(environment: Mapping[str, str] = os.environ) -> Loaded:
     """What a process of ours loads: the document and the environment that it inherited."""
     return load(None, environment)
@@ -428,5 +439,5 @@ def difference(old: Config, new: Config) -> list[Change]:
 
 __all__ = [
     "Change", "ConfigError", "Loaded", "Problem", "auth_required", "check", "difference", "environment_name", "load",
-    "load_environment", "parse",
+    "load_environment", "merged", "parse",
 ]  # fmt: skip

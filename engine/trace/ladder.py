@@ -151,9 +151,15 @@ class Ladder(msgspec.Struct):
 
 
 def ladder(
-    tables: Tables, call: int, *, media: bool = True, system: str | None = None, findings: bool = True
+    tables: Tables,
+    call: int,
+    *,
+    media: bool = True,
+    system: str | None = None,
+    findings: bool = True,
+    everything: bool = False,
 ) -> Ladder:
-    """The ladder of a calls row and all legs correlated with it.
+    """The ladder of a calls row and all legs correlated with it; with `everything`, of all the tables hold.
 
     `system` names the node that direction is seen from (a label, "ip:port" or host); without it, it is the node that
     logged the trace, else the one in the middle, else the one that was called. Raises IndexError for a row that is
@@ -161,7 +167,8 @@ def ladder(
     """
     if not 0 <= call < len(tables.calls):
         raise IndexError(f"no calls row {call}")
-    calls = np.flatnonzero(tables.calls.group == tables.calls.group[call])
+    group = tables.calls.group
+    calls = np.arange(len(group)) if everything else np.flatnonzero(group == group[call])
     calls = calls[np.argsort(tables.calls.start_ns[calls], kind="stable")]
     rows = np.concatenate([tables.messages_of(int(leg)) for leg in calls])
     rows = rows[(tables.messages.flags[rows] & MESSAGE_MIRRORED) == 0]
