@@ -1,4 +1,4 @@
-"""The trunkline command: analyze, calls, streams, ladder, rules, formats, serve, completion.
+"""The trunkline command: analyze, calls, streams, ladder, rules, formats, completion; serve, keys, config, db (commands.py).
 
 Exit codes: 0 done, 1 a finding reached --fail-on, 2 wrong usage or an input that cannot be read, 130 interrupted.
 Kernels and numpy are loaded by the subcommands that need them, so that --version and --help answer at once.
@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from api.commands import add_commands
 from engine.errors import EngineError
 
 if TYPE_CHECKING:
@@ -358,14 +359,6 @@ def formats(args: argparse.Namespace) -> int:
     return 0
 
 
-def serve(args: argparse.Namespace) -> int:
-    """The HTTP server."""
-    from api.app import serve as start
-
-    with _words():
-        return start(args.host, args.http_port, args.workers)
-
-
 def completion(args: argparse.Namespace) -> int:
     """A script that completes subcommands, options and their values."""
     from api.completion import script
@@ -449,7 +442,7 @@ def _filters(command: argparse.ArgumentParser) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = argparse.ArgumentParser(prog="trunkline", description="Explains SIP and RTP traces.")
+    top = argparse.ArgumentParser(prog="trunkline", description="Explains SIP and RTP traces, and serves that over HTTP.")
     top.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -490,10 +483,7 @@ def parser() -> argparse.ArgumentParser:
         one.add_argument("--json", action="store_true", help="as JSON")
         _color(one)
 
-    one = command("serve", serve, "answer over HTTP, on this machine only")
-    one.add_argument("--host", default="127.0.0.1", help="loopback address to listen on")
-    one.add_argument("--http-port", type=_number_between(1, 65535), default=8080, metavar="PORT")
-    one.add_argument("--workers", type=_number_between(1, 256), default=1, metavar="N", help="processes")
+    add_commands(command, _number_between)
 
     one = command("completion", completion, "a shell script that completes this command")
     one.add_argument("shell", choices=("bash", "zsh", "fish"))

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
+from engine.errors import EngineError
 from engine.trace.report_text import printable
 
 log = logging.getLogger("trunkline.api")
@@ -49,6 +50,13 @@ class InvalidParameter(ApiError):
     code = "request.invalid_parameter"
 
 
+class NotFound(ApiError):
+    """What was asked for is not there, or not the caller's."""
+
+    status = 404
+    code = "request.not_found"
+
+
 class UnreadableTrace(ApiError):
     """The trace holds nothing that can be read."""
 
@@ -60,6 +68,13 @@ class TooLarge(ApiError):
 
     status = 413
     code = "request.too_large"
+
+
+class WrongMediaType(ApiError):
+    """A body of a kind that the route does not take."""
+
+    status = 415
+    code = "request.media_type"
 
 
 class QuotaSpent(ApiError):
@@ -83,13 +98,36 @@ def answer(status: int, text: str, code: str, headers: dict[str, str] | None = N
 
 def on_api_error(request: Request[Any, Any, Any], error: ApiError) -> Response[dict[str, str]]:
     """Errors raised on purpose."""
+    if (services := request.app.state.get("services")) is not None:
+        services.metrics.refused(error.code)
     return answer(error.status, str(error), error.code, error.headers)
+
+
+# Engine errors that a caller can do something about, by the start of their code; all others are the server's own fault.
+ENGINE_STATUSES = (
+    ("trace.", 400), ("config.", 400), ("store.cursor", 400), ("store.conflict", 409), ("store.", 503), ("bus.", 503),
+    ("engine.capacity", 503),
+)  # fmt: skip
+
+
+def on_engine_error(request: Request[Any, Any, Any], error: EngineError) -> Response[dict[str, str]]:
+    """Errors of the engine that no route foresaw: the table above says what they mean over HTTP."""
+    status = next((status for start, status in ENGINE_STATUSES if error.code.startswith(start)), 500)
+    if status >= 500:
+        log.error("%s %s: %s", request.scope["method"], request.scope["path"], error)
+    if status == 500:
+        return answer(500, "The server failed to answer this request", CODES[500])
+    headers = {"Retry-After": "1"} if status == 503 else None
+    return answer(status, str(error) if status < 500 else "A part of the server is not available", error.code, headers)
 
 
 def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, str]]:
     """Errors of the framework: no such route, wrong method, body over the limit."""
     status = error.status_code
     path, method = request.scope["path"], request.scope["method"]
+    if status == 400 and isinstance(error.extra, list) and error.extra:
+        faults = (f"{fault.get('key', 'body')}: {fault.get('message', '')}" for fault in error.extra if isinstance(fault, dict))
+        return answer(400, "; ".join(faults) or error.detail, "request.invalid_parameter")
     text = {
         404: f"There is nothing at {path}",
         405: f"{method} is not possible at {path}",
@@ -107,6 +145,6 @@ def on_any_error(request: Request[Any, Any, Any], error: Exception) -> Response[
 
 
 __all__ = [
-    "ApiError", "Busy", "InvalidParameter", "MissingParameter", "QuotaSpent", "TooLarge", "UnreadableTrace", "answer",
-    "on_any_error", "on_api_error", "on_http_error",
+    "ApiError", "Busy", "InvalidParameter", "MissingParameter", "NotFound", "QuotaSpent", "TooLarge", "UnreadableTrace",
+    "WrongMediaType", "answer", "on_any_error", "on_api_error", "on_engine_error", "on_http_error",
 ]  # fmt: skip

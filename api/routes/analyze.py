@@ -3,6 +3,8 @@
 Three ways to hand a trace over: the documented JSON, `{"trace": text, "context": {"issue", "endpoints"}}`, at most
 500 KB of text; the file itself as the body (application/octet-stream, application/vnd.tcpdump.pcap or another type of
 BINARY); or a multipart form with a file in it. Files take `issue` and `endpoints` from the query string or the form.
+With `store` (in the JSON, the query string or the form) the trace is kept: its calls get numbers and can be read under
+/api/v1/calls.
 """
 
 from __future__ import annotations
@@ -20,32 +22,128 @@ import msgspec
 from litestar import Request, Response, post
 from litestar.datastructures import UploadFile
 
-from api.errors import Busy, InvalidParameter, MissingParameter, TooLarge, UnreadableTrace
+from api.auth import Forbidden, Principal, principal_of
+from api.errors import Busy, InvalidParameter, MissingParameter, TooLarge, UnreadableTrace, WrongMediaType
+from api.plans import Usage, headers
+from api.scopes import requires
 from engine.errors import CapacityError, TraceError
 from engine.trace.report_text import harmless_json
 
 if TYPE_CHECKING:
-    from api.quota import Quota
+    from api.services import Services
     from engine.trace.finding import Report
+    from engine.trace.tables import Tables
 
 TRACE_MAX_BYTES = 500 * 1024
 JSON_MAX_BYTES = 6 * TRACE_MAX_BYTES + 65_536  # every byte of the trace may be written as \u00XX
 ISSUE_MAX, LABEL_MAX, LABELS_MAX = 1_000, 200, 100
 WAITING_PER_THREAD = 16
+INLINE_MAX_BYTES = 16_384  # analysed in less time than a thread needs to take it over
 BINARY = frozenset(
     {
         "application/octet-stream", "application/vnd.tcpdump.pcap", "application/x-pcap", "application/pcap",
         "application/x-pcapng", "application/gzip", "application/x-gzip", "application/zstd",
     }
 )  # fmt: skip
+JSON = frozenset({"application/json", "", "application/x-www-form-urlencoded"})  # what clients say who say nothing
 Result = TypeVar("Result")
 
 
+_EXAMPLE = {
+    "trace": "INVITE sip:bob@biloxi.com SIP/2.0\nVia: SIP/2.0/UDP pc33.atlanta.com;branch=z9hG4bK776\n...",
+    "context": {"issue": "one-way-audio", "endpoints": ["Softphone", "Carrier"]},
+}
+_FILE = {"schema": {"type": "string", "format": "binary"}}
+BODY = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["trace"],
+                "properties": {
+                    "trace": {"type": "string", "minLength": 1, "description": "The trace as text, at most 500 KB"},
+                    "context": {
+                        "type": ["object", "null"],
+                        "properties": {
+                            "issue": {"type": ["string", "null"], "maxLength": ISSUE_MAX, "description": "The symptom"},
+                            "endpoints": {
+                                "type": ["array", "null"],
+                                "maxItems": LABELS_MAX,
+                                "items": {"type": "string", "maxLength": LABEL_MAX},
+                                "description": "Labels of the hosts, in order of appearance",
+                            },
+                        },
+                    },
+                    "store": {"type": "boolean", "default": False, "description": "Keep the trace and number its calls"},
+                },
+            },
+            "example": _EXAMPLE,
+        },
+        "application/octet-stream": _FILE,
+        "application/vnd.tcpdump.pcap": _FILE,
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "properties": {
+                    "file": {"type": "string", "format": "binary"},
+                    "issue": {"type": "string"},
+                    "endpoints": {"type": "string"},
+                    "store": {"type": "string", "enum": ["true", "false"]},
+                },
+            }
+        },
+    },
+}
+_COUNTS = {name: {"type": "integer"} for name in ("critical", "high", "medium", "low", "info")}
+ANSWER = {
+    "application/json": {
+        "schema": {
+            "type": "object",
+            "required": ["findings", "severity_counts", "recommendations", "meta", "summary"],
+            "properties": {
+                "findings": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["severity", "category", "title", "detail", "recommendation"],
+                        "properties": {
+                            "severity": {"type": "string", "enum": list(_COUNTS)},
+                            "category": {"type": "string"},
+                            "title": {"type": "string"},
+                            "detail": {"type": "string"},
+                            "recommendation": {"type": "string"},
+                        },
+                    },
+                },
+                "severity_counts": {"type": "object", "required": list(_COUNTS), "properties": _COUNTS},
+                "recommendations": {"type": "array", "items": {"type": "string"}},
+                "meta": {
+                    "type": "object",
+                    "required": ["analyzed_at", "elapsed_ms", "plan", "calls_today", "calls_remaining", "calls_limit"],
+                    "properties": {
+                        "analyzed_at": {"type": "string", "format": "date-time"},
+                        "elapsed_ms": {"type": "number"},
+                        "plan": {"type": "string"},
+                        "calls_today": {"type": "integer"},
+                        "calls_remaining": {"type": "integer"},
+                        "calls_limit": {"type": "integer"},
+                    },
+                },
+                "summary": {"type": "object"},
+                "stored": {"type": "object"},
+            },
+        }
+    }
+}
+
+
 class Context(msgspec.Struct):
-    """What the sender says about a trace."""
+    """What the sender says about a trace, and whether it is to be kept."""
 
     issue: str = ""
     endpoints: Sequence[str] = ()
+    store: bool = False
 
 
 class Analyses:
@@ -71,9 +169,17 @@ class Analyses:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-@post("/v1/analyze", status_code=200)
+@post(
+    "/v1/analyze",
+    status_code=200,
+    tags=["analyze"],
+    opt={"scopes": requires("traces.analyze"), "errors": (400, 413), "body": BODY, "answer": ANSWER},
+)
 async def analyze(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """Findings ranked by severity, counts, recommendations and the account's figures."""
+    """Explains a SIP trace: findings ranked by severity, recommendations, call quality, and the account's figures.
+
+    Takes the documented JSON, the file itself, or a form with a file. Traces over 500 KB go as files.
+    """
     kind = request.content_type[0]
     if kind in BINARY:
         return await _analyze_body(request)
@@ -82,6 +188,10 @@ async def analyze(request: Request[Any, Any, Any]) -> Response[bytes]:
     if kind == "text/plain":
         text = await _whole(request, TRACE_MAX_BYTES, _too_long)
         return await _answer(request, text, _query_context(request))
+    if kind not in JSON:
+        raise WrongMediaType(f"A body of type {kind} is not taken; send JSON, or the file as application/octet-stream")
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise WrongMediaType("A body with a Content-Encoding is not taken; send compressed captures as files")
     trace, context = parse(await _whole(request, JSON_MAX_BYTES, _too_long))
     return await _answer(request, trace, context)
 
@@ -95,7 +205,7 @@ def parse(body: bytes) -> tuple[bytes, Context]:
         raise MissingParameter("The request body is empty: send JSON with the field trace")
     try:
         told = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidParameter(f"The request body is no valid JSON: {error}") from error
     if not isinstance(told, dict):
         raise InvalidParameter("The request body must be a JSON object")
@@ -108,7 +218,11 @@ def parse(body: bytes) -> tuple[bytes, Context]:
         raise MissingParameter("trace is empty")
     if len(trace) > TRACE_MAX_BYTES:
         raise _too_long()
-    return trace, _context(told.get("context"))
+    context, store = _context(told.get("context")), told.get("store", False)
+    if not isinstance(store, bool):
+        raise InvalidParameter("store must be true or false")
+    context.store = store
+    return trace, context
 
 
 def _too_long() -> TooLarge:
@@ -143,7 +257,15 @@ def _checked(issue: str, endpoints: Sequence[str]) -> Context:
 
 def _query_context(request: Request[Any, Any, Any]) -> Context:
     labels = ",".join(request.query_params.getall("endpoints", []))
-    return _checked(request.query_params.get("issue", ""), _labels(labels))
+    context = _checked(request.query_params.get("issue", ""), _labels(labels))
+    context.store = _truth(request.query_params.get("store", ""))
+    return context
+
+
+def _truth(told: str) -> bool:
+    if told.lower() not in ("", "true", "false", "1", "0"):
+        raise InvalidParameter("store must be true or false")
+    return told.lower() in ("true", "1")
 
 
 def _labels(told: str) -> list[str]:
@@ -151,6 +273,9 @@ def _labels(told: str) -> list[str]:
 
 
 async def _whole(request: Request[Any, Any, Any], limit: int, error: Callable[[], TooLarge]) -> bytes:
+    told = request.headers.get("content-length", "")
+    if told.isdecimal() and int(told) > limit:
+        raise error()  # not a byte of it is waited for
     body = bytearray()
     async for piece in request.stream():
         body += piece
@@ -181,6 +306,7 @@ async def _analyze_form(request: Request[Any, Any, Any]) -> Response[bytes]:
     fields = [(name, value) for name, value in form.multi_items()]
     texts = {name: value for name, value in fields if isinstance(value, str)}
     context = _checked(texts.get("issue", ""), _labels(texts.get("endpoints", "")))
+    context.store = _truth(texts.get("store", ""))
     uploads = [value for _, value in fields if isinstance(value, UploadFile)]
     try:
         if not uploads:
@@ -211,27 +337,57 @@ def _copy(source: IO[bytes], target: IO[bytes]) -> None:
 async def _answer(
     request: Request[Any, Any, Any], source: bytes | str, context: Context, shown: str = "trace"
 ) -> Response[bytes]:
-    quota: Quota = request.app.state.quota
-    analyses: Analyses = request.app.state.analyses
-    quota.take()
+    services: Services = request.app.state.services
+    principal = principal_of(request)
+    if context.store and not principal.may("calls.write"):
+        raise Forbidden("Keeping a trace needs the scope calls.write")
+    async with services.budget.spend(principal) as usage:
+        began = time.perf_counter()
+        try:
+            tables, report = await _explained(services.analyses, source, context)
+        except TraceError as error:
+            raise UnreadableTrace(_renamed(str(error), source, shown)) from error
+        except (MemoryError, CapacityError) as error:
+            raise Busy("The analysis did not fit into memory; send a smaller trace or retry later") from error
+        for problem in report.summary.problems:
+            problem.file = _renamed(problem.file, source, shown)
+        told = body_of(report, usage, began)
+        if context.store:
+            told["stored"] = await _keep(services, principal, tables, report, source, shown)
+    services.metrics.analysed(report.summary, report.severity_counts)
+    body = harmless_json(msgspec.json.encode(told))
+    return Response(body, media_type="application/json", headers=headers(usage))
+
+
+async def _explained(analyses: Analyses, source: bytes | str, context: Context) -> tuple[Tables, Report]:
+    if isinstance(source, bytes) and len(source) <= INLINE_MAX_BYTES:
+        return _explain(source, context)
+    return await analyses.run(lambda: _explain(source, context))
+
+
+def _explain(source: bytes | str, context: Context) -> tuple[Tables, Report]:
+    from engine.trace import read, report
+
     began = time.perf_counter()
-    try:
-        report = await analyses.run(lambda: _explain(source, context))
-    except TraceError as error:
-        raise UnreadableTrace(_renamed(str(error), source, shown)) from error
-    except (MemoryError, CapacityError) as error:
-        raise Busy("The analysis did not fit into memory; send a smaller trace or retry later") from error
-    for problem in report.summary.problems:
-        problem.file = _renamed(problem.file, source, shown)
-    body = harmless_json(msgspec.json.encode(body_of(report, quota, began)))
-    return Response(body, media_type="application/json")
+    tables: Tables = read(source)
+    return tables, report(tables, issue=context.issue, endpoints=context.endpoints, began=began)
 
 
-def _explain(source: bytes | str, context: Context) -> Report:
-    from engine.trace import analyze as explain
+async def _keep(
+    services: Services, principal: Principal, tables: Tables, report: Report, source: bytes | str, shown: str
+) -> dict[str, Any]:
+    """Puts the trace into the archive; what it is called there."""
+    from engine.store.archive import rows_of
 
-    result: Report = explain(source, issue=context.issue, endpoints=context.endpoints)
-    return result
+    def rows() -> Any:
+        return rows_of(tables, report, name=os.path.basename(shown)[:200], owner=principal.owner, team=principal.team,
+                       source="upload" if isinstance(source, str) else "paste", at=services.clock())  # fmt: skip
+
+    kept = await services.store.calls.keep(await services.analyses.run(rows))
+    return {
+        "trace_id": kept.trace_id,
+        "calls": [{"number": call.number, "uuid": call.uuid, "call_ids": call.call_ids} for call in kept.calls],
+    }
 
 
 def _renamed(text: str, source: bytes | str, shown: str) -> str:
@@ -241,7 +397,7 @@ def _renamed(text: str, source: bytes | str, shown: str) -> str:
     return text.replace(source, os.path.basename(shown)[:200])
 
 
-def body_of(report: Report, quota: Quota, began: float) -> dict[str, Any]:
+def body_of(report: Report, usage: Usage, began: float) -> dict[str, Any]:
     """The documented response, and behind it the trace's own figures."""
     return {
         "findings": report.findings,
@@ -250,10 +406,10 @@ def body_of(report: Report, quota: Quota, began: float) -> dict[str, Any]:
         "meta": {
             "analyzed_at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "elapsed_ms": round((time.perf_counter() - began) * 1000, 1),
-            "plan": quota.plan,
-            "calls_today": quota.used,
-            "calls_remaining": quota.remaining,
-            "calls_limit": quota.limit,
+            "plan": usage.plan,
+            "calls_today": usage.used,
+            "calls_remaining": usage.remaining,
+            "calls_limit": usage.limit,
         },
         "summary": report.summary,
     }

@@ -1,14 +1,118 @@
-"""GET /health: whether the server answers."""
+"""/health, /health/live, /health/ready, /status: whether the server works, in the words of both contracts."""
 
 from __future__ import annotations
 
-from litestar import get
+import asyncio
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get
+
+from api.routes.keys import iso
+from api.scopes import PUBLIC, requires
+from engine.health import system
+from engine.supervisor import ChildStatus
 
 
-@get("/health", sync_to_thread=False)
-def health() -> dict[str, str]:
-    """{"status": "healthy"}."""
-    return {"status": "healthy"}
+class CheckView(msgspec.Struct):
+    """What one check says."""
+
+    status: str
+    message: str
 
 
-__all__ = ["health"]
+class HealthView(msgspec.Struct):
+    """The aggregated report. `uptime` is written as 72h32m10s."""
+
+    status: str
+    timestamp: str
+    uptime: str
+    version: str
+    checks: dict[str, CheckView]
+    system: dict[str, Any]
+
+
+class Processes(msgspec.Struct):
+    """The supervisor and its children."""
+
+    pid: int
+    ready: bool
+    draining: bool
+    children: list[ChildStatus]
+
+
+class StatusView(msgspec.Struct):
+    """Uptime, version and process figures; the SIP fields say what is so while no SIP endpoint runs."""
+
+    status: str
+    uptime: str
+    uptime_seconds: float
+    version: str
+    started_at: str
+    build: dict[str, str]
+    sip_registered: bool
+    active_calls: int
+    calls: list[dict[str, Any]]
+    system: dict[str, Any]
+    processes: Processes | None
+
+
+def uptime(seconds: float) -> str:
+    """ "72h32m10s", "5m2s", "7s"."""
+    whole = max(0, int(seconds))
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    if hours:
+        return f"{hours}h{minutes}m{rest}s"
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
+
+
+def _system() -> dict[str, Any]:
+    return {**system(), "goroutines": len(asyncio.all_tasks()), "active_calls": 0, "ports_in_use": 0}
+
+
+@get("/health", opt={"scopes": PUBLIC, "errors": (503,)}, tags=["health"])
+async def health(request: Request[Any, Any, Any]) -> Response[HealthView]:
+    """Aggregated health with a check a subsystem; 503 only when the server does not work."""
+    services = request.app.state.services
+    results = await services.health.results()
+    status = await services.health.status()
+    word = services.config.http.health_status_word if status == "healthy" else status
+    now = services.clock()
+    told = HealthView(
+        word, iso(now), uptime(now - services.started_at), services.version,
+        {name: CheckView(result.status, result.message) for name, result in results.items()}, _system(),
+    )  # fmt: skip
+    return Response(told, status_code=503 if status == "unhealthy" else 200)
+
+
+TEXT_ANSWER = {"text/plain": {"schema": {"type": "string"}}}
+
+
+@get("/health/live", opt={"scopes": PUBLIC, "answer": TEXT_ANSWER}, tags=["health"], sync_to_thread=False)
+def live() -> Response[str]:
+    """200 while the process runs."""
+    return Response("ok", media_type="text/plain")
+
+
+@get("/health/ready", opt={"scopes": PUBLIC, "answer": TEXT_ANSWER, "errors": (503,)}, tags=["health"])
+async def ready(request: Request[Any, Any, Any]) -> Response[str]:
+    """200 when requests can be answered, 503 when a critical dependency is out of reach."""
+    works = await request.app.state.services.health.status() != "unhealthy"
+    return Response("ready" if works else "not ready", media_type="text/plain", status_code=200 if works else 503)
+
+
+@get("/status", opt={"scopes": requires("status.read")}, tags=["health"])
+async def status(request: Request[Any, Any, Any]) -> StatusView:
+    """Uptime, version, processes."""
+    services = request.app.state.services
+    now = services.clock()
+    told = await services.processes()
+    processes = Processes(told.pid, told.ready, told.draining, told.children) if told is not None else None
+    return StatusView(
+        status="ok", uptime=uptime(now - services.started_at), uptime_seconds=round(now - services.started_at, 3),
+        version=services.version, started_at=iso(services.started_at), build={"version": services.version},
+        sip_registered=False, active_calls=0, calls=[], system=_system(), processes=processes,
+    )  # fmt: skip
+
+
+__all__ = ["health", "live", "ready", "status", "uptime"]

@@ -135,8 +135,8 @@ def test_output_goes_to_the_file_named(trace: Path, tmp_path: Path) -> None:
         (["analyze"], "PATH"),
         (["analyze", "x", "--fail-on", "awful"], "invalid choice"),
         (["analyze", "x", "--tz", "noon"], "no offset such as"),
-        (["serve", "--host", "0.0.0.0"], "asks for no key"),
-        (["serve", "--host", "example.org"], "no IP address"),
+        (["serve", "--config", "/nowhere/there.toml"], "No such file"),
+        (["serve", "--host", "example.org", "--data", "/nonexistent/x"], "no IP address"),
         (["serve", "--http-port", "70000"], "no whole number"),
     ],
 )

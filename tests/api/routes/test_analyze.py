@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import os
 import re
-import select
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,14 +17,11 @@ import httpx
 import msgspec
 import pytest
 
-from api.app import Settings, check_loopback
-from api.errors import QuotaSpent
-from api.quota import DAY_S, Quota
+from api.plans import DAY_S
 from tests.data import b2bua_ladder
 from tests.data.scene import Scene
+from tests.running import ROOT, Running, server
 
-ROOT = Path(__file__).parents[3]
-START_S = 60.0
 CATEGORIES = {"signaling", "media", "codec", "security", "compliance", "nat", "auth", "routing", "general"}
 SEVERITIES = ["critical", "high", "medium", "low", "info"]
 # the documented example's body, letter by letter
@@ -51,45 +43,15 @@ PRIVATE_SDP = (
 )
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@contextmanager
-def server(**environment: str) -> Iterator[tuple[str, str]]:
-    """(url, what it printed when it was ready) of a running server."""
-    port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "api", "serve", "--http-port", str(port)], stdout=subprocess.PIPE, cwd=ROOT,
-        env={**os.environ, **environment},
-    )  # fmt: skip
-    assert process.stdout is not None
-    try:
-        told, deadline = b"", time.monotonic() + START_S
-        while b"trunkline ladder" not in told:
-            ready, _, _ = select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))
-            piece = os.read(process.stdout.fileno(), 65536) if ready else b""
-            assert piece, f"the server did not start: {told.decode()}"
-            told += piece
-        yield f"http://127.0.0.1:{port}", told.decode()
-    finally:
-        process.terminate()
-        process.wait(30)
-        process.stdout.close()
-
-
 @pytest.fixture(scope="module")
-def running() -> Iterator[tuple[str, str]]:
+def running() -> Iterator[Running]:
     with server() as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def client(running: tuple[str, str]) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=running[0], timeout=30) as made:
+def client(running: Running) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=running.url, timeout=30) as made:
         yield made
 
 
@@ -141,9 +103,9 @@ def documented(body: dict[str, Any]) -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_the_documented_curl_command_works_as_it_stands(running: tuple[str, str]) -> None:
+def test_the_documented_curl_command_works_as_it_stands(running: Running) -> None:
     done = subprocess.run(
-        ["curl", "-sS", "-i", "-X", "POST", f"{running[0]}/v1/analyze", "-H",
+        ["curl", "-sS", "-i", "-X", "POST", f"{running.url}/v1/analyze", "-H",
          "Authorization: Bearer sips_your_api_key_here", "-H", "Content-Type: application/json", "-d", DOCUMENTED_BODY],
         capture_output=True, timeout=30, check=True,
     )  # fmt: skip
@@ -294,8 +256,11 @@ def test_a_broken_form_is_refused(client: httpx.Client) -> None:
 
 def test_health_is_healthy(client: httpx.Client) -> None:
     response = client.get("/health")
-    assert (response.status_code, response.json()) == (200, {"status": "healthy"})
-    limited(response)
+    body = response.json()
+    assert (response.status_code, body["status"]) == (200, "healthy")
+    assert set(body) == {"status", "timestamp", "uptime", "version", "checks", "system"}
+    assert {check["status"] for check in body["checks"].values()} == {"healthy"}
+    assert {"database", "disk", "config_system", "bus", "processes"} <= set(body["checks"])
 
 
 def test_many_requests_at_once_are_all_answered(client: httpx.Client) -> None:
@@ -305,15 +270,15 @@ def test_many_requests_at_once_are_all_answered(client: httpx.Client) -> None:
     assert len({answer.json()["meta"]["calls_today"] for answer in answers}) > 1
 
 
-def test_the_server_says_what_to_try_next(running: tuple[str, str]) -> None:
-    url, told = running
+def test_the_server_says_what_to_try_next(running: Running) -> None:
+    url, told = running.url, running.told
     assert url in told
     assert f"curl -X POST {url}/v1/analyze" in told
     assert "trunkline analyze" in told
 
 
 def test_a_spent_quota_and_a_large_upload_are_refused() -> None:
-    with server(TRUNKLINE_CALLS_PER_DAY="2", TRUNKLINE_UPLOAD_MAX_BYTES="4096") as (url, _), httpx.Client(base_url=url) as client:
+    with server(TRUNKLINE_CALLS_PER_DAY="2", TRUNKLINE_UPLOAD_MAX_BYTES="4096") as started, started.client("") as client:
         large = client.post("/v1/analyze", content=bytes(5000), headers={"Content-Type": "application/octet-stream"})
         refused(large, 413, "request.too_large", "limit")
         bad = client.post("/v1/analyze", json={})
@@ -328,36 +293,10 @@ def test_a_spent_quota_and_a_large_upload_are_refused() -> None:
         assert client.get("/health").status_code == 200
 
 
-def test_a_port_that_is_taken_is_told(running: tuple[str, str]) -> None:
-    port = running[0].rpartition(":")[2]
+def test_a_port_that_is_taken_is_told(running: Running, tmp_path: Path) -> None:
+    port = running.url.rpartition(":")[2]
     done = subprocess.run(
-        [sys.executable, "-m", "api", "serve", "--http-port", port], capture_output=True, cwd=ROOT, timeout=60, check=False
+        [sys.executable, "-m", "api", "serve", "--data", str(tmp_path), "--http-port", port], capture_output=True, cwd=ROOT, timeout=60, check=False
     )
     assert done.returncode == 2
     assert b"another program listens there" in done.stderr
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
-def test_only_loopback_addresses_are_listened_on(host: str) -> None:
-    with pytest.raises(ValueError, match="refused"):
-        check_loopback(host)
-    assert [check_loopback(name) for name in ("localhost", "127.0.0.2", "[::1]")] == ["127.0.0.1", "127.0.0.2", "::1"]
-
-
-def test_settings_come_from_the_environment_and_are_checked() -> None:
-    assert Settings.from_environment({"TRUNKLINE_CALLS_PER_DAY": "7"}).calls_per_day == 7
-    with pytest.raises(ValueError, match="TRUNKLINE_CALLS_PER_DAY"):
-        Settings.from_environment({"TRUNKLINE_CALLS_PER_DAY": "many"})
-
-
-def test_the_quota_starts_anew_at_midnight_utc() -> None:
-    now = [DAY_S * 100 + 5.0]
-    quota = Quota(1, clock=lambda: now[0])
-    quota.take()
-    with pytest.raises(QuotaSpent) as spent:
-        quota.take()
-    assert spent.value.headers == {"Retry-After": str(DAY_S - 5)}
-    assert quota.resets_at == DAY_S * 101
-    now[0] = DAY_S * 101
-    quota.take()
-    assert (quota.used, quota.remaining) == (1, 0)

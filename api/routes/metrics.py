@@ -1,0 +1,43 @@
+"""/metrics for Prometheus, /metrics/simple as one JSON object."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from litestar import Request, Response, get
+
+from api.auth import Principal
+from api.scopes import PUBLIC
+
+
+async def _admit(request: Request[Any, Any, Any]) -> None:
+    """Metrics are public unless the configuration says otherwise; then they take the scope metrics.read."""
+    services = request.app.state.services
+    if services.config.http.metrics_public or services.authenticator is None:
+        return
+    principal: Principal = await services.authenticator.identify(request.scope["headers"], request.scope["query_string"])
+    principal.demand(frozenset({"metrics.read"}))
+
+
+@get(
+    "/metrics",
+    opt={"scopes": PUBLIC, "errors": (401, 403), "answer": {"text/plain": {"schema": {"type": "string"}}}},
+    tags=["metrics"],
+)
+async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """All metrics in the Prometheus text format, summed over the processes of this machine."""
+    await _admit(request)
+    text, kind = await asyncio.to_thread(request.app.state.services.metrics.exposition)
+    return Response(text, media_type=kind)
+
+
+@get("/metrics/simple", opt={"scopes": PUBLIC, "errors": (401, 403)}, tags=["metrics"])
+async def simple(request: Request[Any, Any, Any]) -> dict[str, float]:
+    """Every metric by name, summed over its labels."""
+    await _admit(request)
+    told: dict[str, float] = await asyncio.to_thread(request.app.state.services.metrics.simple)
+    return told
+
+
+__all__ = ["metrics", "simple"]
