@@ -86,6 +86,7 @@ def application(services: Services) -> Litestar:
         on_startup=[warm],
         request_max_body_size=http.upload_max_bytes,
         multipart_form_part_limit=32,
+        logging_config=None,
         openapi_config=OpenAPIConfig("Trunkline", services.version, description=DESCRIPTION, use_handler_docstrings=True),
     )  # fmt: skip
     if silent := [route for route in undeclared(app) if not route.endswith("/schema") and "/schema/" not in route]:
@@ -100,6 +101,7 @@ def create(services: Services) -> ASGIApp:
         services.metrics,
         version=services.version,
         header_max_bytes=lambda: services.config.http.header_max_bytes,
+        telemetry=services.telemetry,
     )
 
 

@@ -152,14 +152,23 @@ def keys(args: argparse.Namespace) -> int:
 
 def db(args: argparse.Namespace) -> int:
     """Migrates the store to the version this program needs."""
+    from engine.store import Store
+
     told = loaded(args)
 
-    async def upgrade(store: Any) -> str:
-        await store.upgrade()
-        revision: str = await store.revision()
-        return revision
+    async def upgrade() -> tuple[str | None, str]:
+        told.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        store = await Store.open(told.store_url, create=False, check=False, make_file=True)
+        try:
+            return await store.upgrade()
+        finally:
+            await store.close()
 
-    print(f"the store is at revision {_with_store(told, upgrade)}")
+    before, after = asyncio.run(upgrade())
+    if before is None:
+        print(f"the store was made, at revision {after}")
+    else:
+        print(f"the store is at revision {after} already" if before == after else f"the store went from revision {before} to {after}")
     return 0
 
 

@@ -90,6 +90,10 @@ def _complete(operation: dict[str, Any], handler: HTTPRouteHandler) -> None:
         operation["security"] = []
     if "body" in handler.opt:
         operation["requestBody"] = handler.opt["body"]
+    for status in handler.opt.get("told_too", ()):  # the answer of a success, with what went wrong in it
+        content = responses[str(status)]["content"]
+        for kind, told in handler.opt.get("answer", responses["200"].get("content", {})).items():
+            content[kind] = {"schema": {"anyOf": [told["schema"], ERROR]}} if kind in content else told
     if "answer" in handler.opt:
         responses["200"]["content"] = handler.opt["answer"]
 

@@ -15,6 +15,7 @@ import structlog
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.metrics import Metrics
+from engine.telemetry import Telemetry
 
 log = logging.getLogger("trunkline.access")
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
@@ -31,11 +32,13 @@ class RequestLog:
         *,
         version: str,
         header_max_bytes: Callable[[], int],
+        telemetry: Telemetry | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._header_max_bytes = header_max_bytes
+        self._telemetry = telemetry
         self._clock = clock
         # unique among all processes that ever ran: a random stem and a count
         self._stem = os.urandom(8).hex()
@@ -64,6 +67,9 @@ class RequestLog:
         told["request_id"] = request_id.decode()
         structlog.contextvars.bind_contextvars(request_id=told["request_id"])
         answered = [500, 0]
+        span = None
+        if self._telemetry is not None:
+            span = self._telemetry.begin(told["method"], told["path"], told["headers"], told["request_id"])
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -84,9 +90,11 @@ class RequestLog:
             else:
                 await self._app(scope, receive, sending)
         finally:
-            self._note(told, answered, self._clock() - began)
+            route = self._note(told, answered, self._clock() - began)
+            if self._telemetry is not None:
+                self._telemetry.end(span, told["method"], "" if route is UNMATCHED else route, answered[0])
 
-    def _note(self, scope: Any, answered: list[int], elapsed_s: float) -> None:
+    def _note(self, scope: Any, answered: list[int], elapsed_s: float) -> str:
         template = scope.get("path_template")
         route = template if isinstance(template, str) and template else UNMATCHED
         status, size = answered
@@ -101,6 +109,7 @@ class RequestLog:
                     "owner": getattr(principal, "owner", ""),
                 },
             )  # fmt: skip
+        return route
 
 
 async def _refuse(send: Send) -> None:

@@ -19,6 +19,7 @@ import uvloop
 from api.keys import new_key, row_of
 from api.scopes import ADMIN
 from engine import log as process_log
+from engine import metrics
 from engine.bus import Hub
 from engine.config import Loaded, auth_required
 from engine.store import Store
@@ -161,6 +162,7 @@ def serve(loaded: Loaded) -> int:
     check_free(config.http.host, config.http.port)
     loaded.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     process_log.configure(config.log.level, config.log.format)
+    metrics.prepare(loaded.data_dir / "metrics")
     key = uvloop.run(_prepare(loaded))
     uvloop.run(_run(loaded, key))
     return 0

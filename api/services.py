@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -18,6 +20,7 @@ from api.routes.analyze import Analyses
 from api.scopes import Roles
 from engine import log as process_log
 from engine.bus import Bus, BusError
+from engine.bus.machines import Machines, place_of
 from engine.config import (
     Config,
     ConfigError,
@@ -30,6 +33,7 @@ from engine.health import Check, Health, Result, disk_check
 from engine.metrics import Metrics
 from engine.store import Store
 from engine.supervisor import RELOAD_TOPIC, STATUS_SUBJECT, Status
+from engine.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from engine.store.store import Store as StoreType
@@ -80,6 +84,8 @@ class Services:
         self.metrics.uptime.set(self.started_at)
         self.analyses = Analyses(loaded.config.http.analysis_threads)
         self.authenticator = self._authenticator() if auth_required(loaded.config) else None
+        self.machines = self._machines()
+        self.telemetry = self._telemetry()
         self.last_reload: ReloadEvent | None = None
         self.plans, self.budget = self._budget(loaded.config)
         self.health = Health(self._checks())
@@ -90,7 +96,10 @@ class Services:
         """Opens the store. Raises store errors, and ValueError for keys of tokens that do not fit."""
         store = await Store.open(loaded.store_url, synchronous=loaded.config.store.synchronous, create=False)
         try:
-            return cls(loaded, store, bus)
+            services = cls(loaded, store, bus)
+            if services.machines is not None:
+                services.machines.start()
+            return services
         except BaseException:
             await store.close()
             raise
@@ -99,6 +108,10 @@ class Services:
         """Writes what is not written yet, and closes everything."""
         self.analyses.close()
         try:
+            if self.machines is not None:
+                await self.machines.close()
+            if self.telemetry is not None:
+                await asyncio.to_thread(self.telemetry.close)
             if self.authenticator is not None:
                 await self.authenticator.close()
         finally:
@@ -138,6 +151,30 @@ class Services:
             default=config.default_plan,
         )
         return plans, Budget(self.store.quotas, plans, self.clock)
+
+    def _machines(self) -> Machines | None:
+        url = self.config.bus.url
+        name = self.bus.name if self.bus is not None else "api"
+        return Machines(url, place_of(socket.gethostname(), os.getpid(), name)) if url else None
+
+    def _telemetry(self) -> Telemetry | None:
+        told = self.config.telemetry
+        if not told.otlp_endpoint:
+            return None
+        instance = f"{socket.gethostname()}.{os.getpid()}"
+        return Telemetry(told.otlp_endpoint, service=told.service_name, version=self.version, instance=instance)
+
+    # ---- events ----
+
+    async def announce(self, topic: str, payload: Any) -> None:
+        """Tells the processes of this machine, and of the others where there is a bus between them. A bus that is away is logged."""
+        if self.bus is not None:
+            try:
+                await self.bus.publish(topic, payload)
+            except BusError as error:
+                log.warning("%s was not told: %s", topic, error)
+        if self.machines is not None:
+            await self.machines.publish(topic, payload)
 
     # ---- reload ----
 
@@ -188,6 +225,8 @@ class Services:
         ]
         if self.bus is not None:
             checks += [Check("bus", self._check_bus), Check("processes", self._check_processes)]
+        if self.machines is not None:
+            checks.append(Check("rabbitmq", self._check_machines))
         return checks
 
     async def _check_store(self) -> Result:
@@ -198,6 +237,11 @@ class Services:
         if self.bus is None or not self.bus.connected:
             return Result("unhealthy", "not connected")
         return Result("healthy")
+
+    async def _check_machines(self) -> Result:
+        if self.machines is None or not self.machines.connected:
+            return Result("unhealthy", self.machines.why if self.machines is not None else "")
+        return Result("healthy", f"{self.machines.dropped} events dropped" if self.machines.dropped else "")
 
     async def _check_config(self) -> Result:
         if self.last_reload is not None and not self.last_reload.success:

@@ -5,6 +5,7 @@ cd "$(dirname "$0")/.."
 need=()
 command -v tshark >/dev/null || need+=(tshark)
 command -v sngrep >/dev/null || need+=(sngrep)
+command -v wrk >/dev/null || need+=(wrk)
 [ -e /usr/include/osipparser2/osip_message.h ] || need+=(libosip2-dev)
 if [ ${#need[@]} -gt 0 ]; then
     echo "installing ${need[*]}"

@@ -43,7 +43,7 @@ class Metrics:
         self.findings = Counter("trunkline_findings", "Findings told", ["severity"], registry=registry)
         self.refusals = Counter("trunkline_refusals", "Requests refused", ["code"], registry=registry)
         self.uptime = Gauge(
-            "trunkline_started_time_seconds", "When the process started", registry=registry, multiprocess_mode="livemin"
+            "trunkline_started_time_seconds", "When the first process of this run started", registry=registry, multiprocess_mode="min"
         )
         self.request_child = lru_cache(maxsize=4096)(
             lambda route, method, status: (self.requests.labels(route, method, str(status)), self.latency.labels(route))

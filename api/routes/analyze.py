@@ -38,6 +38,8 @@ TRACE_MAX_BYTES = 500 * 1024
 JSON_MAX_BYTES = 6 * TRACE_MAX_BYTES + 65_536  # every byte of the trace may be written as \u00XX
 ISSUE_MAX, LABEL_MAX, LABELS_MAX = 1_000, 200, 100
 WAITING_PER_THREAD = 16
+KEPT_TOPIC = "trace.kept"
+EVENT_CALLS_MAX = 100  # named in the event that tells of a kept trace
 INLINE_MAX_BYTES = 16_384  # analysed in less time than a thread needs to take it over
 BINARY = frozenset(
     {
@@ -384,10 +386,13 @@ async def _keep(
                        source="upload" if isinstance(source, str) else "paste", at=services.clock())  # fmt: skip
 
     kept = await services.store.calls.keep(await services.analyses.run(rows))
-    return {
+    told: dict[str, Any] = {
         "trace_id": kept.trace_id,
         "calls": [{"number": call.number, "uuid": call.uuid, "call_ids": call.call_ids} for call in kept.calls],
     }
+    event = {"trace_id": kept.trace_id, "calls": told["calls"][:EVENT_CALLS_MAX], "call_count": len(kept.calls)}
+    await services.announce(KEPT_TOPIC, {**event, "owner": principal.owner, "team": principal.team})
+    return told
 
 
 def _renamed(text: str, source: bytes | str, shown: str) -> str:

@@ -24,7 +24,7 @@ from engine.store import BadCursor, CallFilter, CallRow, FindingRow, MessageRow,
 from engine.trace.finding import SEVERITIES
 
 PAGE_MAX, PAGE = 500, 50
-TEXT = "text/plain; charset=utf-8"
+TEXT = "text/plain"
 # What must not leave without traces.raw.read: digest answers, tokens (RFC 3261 22.4, RFC 8898) and SDES keys (RFC 4568).
 _SECRETS = re.compile(
     rb'(?im)(\b(?:response|nextnonce|cnonce)\s*=\s*"?)[^",\s]+|(^(?:proxy-)?authorization\s*:\s*(?:bearer|basic)\s+)\S+|(\binline:)[^\s|]+'

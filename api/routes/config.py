@@ -105,7 +105,7 @@ async def get_config(request: Request[Any, Any, Any]) -> ConfigView:
     "/api/config/validate",
     status_code=200,
     opt={
-        "scopes": requires("config.write"), "errors": (400, 413), "audit": "config.validate",
+        "scopes": requires("config.write"), "errors": (400, 413), "told_too": (400,), "audit": "config.validate",
         "body": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}, "application/toml": {"schema": {"type": "string"}}}},
     },
     tags=["config"],
@@ -138,7 +138,7 @@ async def validate_config(request: Request[Any, Any, Any]) -> Response[Validatio
 
 @post(
     "/api/config/reload", status_code=200,
-    opt={"scopes": requires("config.write"), "audit": "config.reload", "errors": (400,)}, tags=["config"],
+    opt={"scopes": requires("config.write"), "audit": "config.reload", "errors": (400,), "told_too": (400,)}, tags=["config"],
 )  # fmt: skip
 async def reload_config(request: Request[Any, Any, Any]) -> Response[Reloaded]:
     """Reads the configuration again, in every process. What takes a restart is named; a faulty document changes nothing."""

@@ -70,7 +70,7 @@ def _system() -> dict[str, Any]:
     return {**system(), "goroutines": len(asyncio.all_tasks()), "active_calls": 0, "ports_in_use": 0}
 
 
-@get("/health", opt={"scopes": PUBLIC, "errors": (503,)}, tags=["health"])
+@get("/health", opt={"scopes": PUBLIC, "errors": (503,), "told_too": (503,)}, tags=["health"])
 async def health(request: Request[Any, Any, Any]) -> Response[HealthView]:
     """Aggregated health with a check a subsystem; 503 only when the server does not work."""
     services = request.app.state.services
@@ -94,7 +94,7 @@ def live() -> Response[str]:
     return Response("ok", media_type="text/plain")
 
 
-@get("/health/ready", opt={"scopes": PUBLIC, "answer": TEXT_ANSWER, "errors": (503,)}, tags=["health"])
+@get("/health/ready", opt={"scopes": PUBLIC, "answer": TEXT_ANSWER, "errors": (503,), "told_too": (503,)}, tags=["health"])
 async def ready(request: Request[Any, Any, Any]) -> Response[str]:
     """200 when requests can be answered, 503 when a critical dependency is out of reach."""
     works = await request.app.state.services.health.status() != "unhealthy"

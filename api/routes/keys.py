@@ -156,7 +156,7 @@ def _scopes(principal: Principal, wanted: list[str] | None) -> frozenset[str]:
     return frozenset(wanted)
 
 
-@delete("/v1/keys/revoke", status_code=200, opt={"scopes": requires("keys.write"), "audit": "keys.revoke"}, tags=["keys"])
+@delete("/v1/keys/revoke", status_code=200, opt={"scopes": requires("keys.write"), "audit": "keys.revoke", "errors": (404,)}, tags=["keys"])
 async def revoke_key(request: Request[Any, Any, Any], data: JSONBody[Revocation]) -> Revoked:
     """Revokes a key at once. Revoked keys cannot be restored."""
     services = request.app.state.services

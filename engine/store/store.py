@@ -49,16 +49,18 @@ class Store:
         synchronous: str = "full",
         create: bool = True,
         check: bool = True,
+        make_file: bool = False,
     ) -> Store:
         """Opens "sqlite:///path" or "postgresql://user@host/name".
 
-        `create` makes what is missing and brings the tables up to date; without it, `check` demands that they are. `synchronous`
+        `create` makes what is missing and brings the tables up to date; without it, `check` demands that they are, and `make_file`
+        makes SQLite's file alone. `synchronous`
         ("full" or "normal") is SQLite's, see engine/store/database.py; `clock` tells the time by which old quotas are forgotten.
         Raises ValueError for a url that makes no sense, Damaged, Unavailable, Busy and WrongRevision.
         """
         database = Database(url, synchronous=synchronous)
         try:
-            if create:
+            if create or make_file:
                 database.make_file()
             database.check_file()
             if create:
