@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from prometheus_client.parser import text_string_to_metric_families
 
 from engine.bus import Message, open_bus
+from tests import postgres
 from tests.contract.test_sipsymposium import TRACE
 from tests.rabbitmq import broker, directory_of_run
 from tests.running import ROOT, free_port, server
@@ -319,3 +321,33 @@ def test_the_configuration_is_checked_and_shown_with_its_sources(tmp_path: Path)
 def test_the_store_is_brought_up_to_date_once(tmp_path: Path) -> None:
     assert "was made" in command(tmp_path / "data", "db", "upgrade")
     assert "already" in command(tmp_path / "data", "db", "upgrade")
+
+
+# ---- PostgreSQL ----
+
+
+@pytest.mark.slow
+def test_a_server_over_postgresql_keeps_calls_and_counts_exactly(tmp_path_factory: pytest.TempPathFactory) -> None:
+    directory = postgres.directory_of_run(tmp_path_factory.getbasetemp())
+    with (
+        postgres.cluster(directory) as socket,
+        postgres.database(socket) as url,
+        server(
+            TRUNKLINE_STORE_URL=url, TRUNKLINE_AUTH_ENABLED="on", TRUNKLINE_HTTP_WORKERS="2",
+            TRUNKLINE_PLANS_PRO_CALLS_PER_DAY="50",
+        ) as running,
+    ):  # fmt: skip
+        with running.client() as admin:
+            kept = admin.post("/v1/analyze", json={"trace": TRACE, "store": True}).json()["stored"]["calls"][0]
+            assert admin.get(f"/api/v1/calls/{kept['uuid']}").json()["call_ids"] == ["private-1"]
+            assert "INVITE" in admin.get(f"/api/v1/calls/{kept['number']}/sipLadder?format=text").text
+            assert admin.get("/health").json()["checks"]["database"] == {"status": "healthy", "message": "postgresql"}
+            made = admin.post("/v1/keys/generate", json={"name": "racer", "owner": "racer", "plan": "pro"}).json()
+
+        def race(_: int) -> list[int]:
+            with running.client(made["key"]) as client:
+                return [client.post("/v1/analyze", json={"trace": TRACE}).status_code for _ in range(2)]
+
+        with ThreadPoolExecutor(64) as pool:
+            told = [status for statuses in pool.map(race, range(64)) for status in statuses]
+        assert (told.count(200), told.count(429)) == (50, 78)
