@@ -33,6 +33,8 @@ from engine.supervisor import RELOAD_TOPIC
 
 FLUSH_S = 5.0
 LISTEN_STEP_S = 0.005
+# Requests leave few cycles behind; Python's own first threshold (700) would look for some several times in each.
+COLLECT_AT = (20_000, 20, 50)
 log = logging.getLogger("trunkline.api.worker")
 
 
@@ -109,6 +111,7 @@ async def _serve(arguments: argparse.Namespace) -> int:
         # what was loaded so far lives as long as the process: the collector need not look at it again and again
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*COLLECT_AT)
         stopped = asyncio.create_task(stop.wait())
         listening = asyncio.create_task(_until_listening(config.http.port))
         try:

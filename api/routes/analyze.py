@@ -19,8 +19,9 @@ from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-from litestar import Request, Response, post
+from litestar import Request, post
 from litestar.datastructures import UploadFile
+from litestar.response.base import ASGIResponse
 
 from api.auth import Forbidden, Principal, principal_of
 from api.errors import Busy, InvalidParameter, MissingParameter, TooLarge, UnreadableTrace, WrongMediaType
@@ -177,7 +178,7 @@ class Analyses:
     tags=["analyze"],
     opt={"scopes": requires("traces.analyze"), "errors": (400, 413), "body": BODY, "answer": ANSWER},
 )
-async def analyze(request: Request[Any, Any, Any]) -> Response[bytes]:
+async def analyze(request: Request[Any, Any, Any]) -> ASGIResponse:
     """Explains a SIP trace: findings ranked by severity, recommendations, call quality, and the account's figures.
 
     Takes the documented JSON, the file itself, or a form with a file. Traces over 500 KB go as files.
@@ -289,7 +290,7 @@ async def _whole(request: Request[Any, Any, Any], limit: int, error: Callable[[]
 # ---- files ----
 
 
-async def _analyze_body(request: Request[Any, Any, Any]) -> Response[bytes]:
+async def _analyze_body(request: Request[Any, Any, Any]) -> ASGIResponse:
     context = _query_context(request)
     with tempfile.NamedTemporaryFile(prefix="trunkline-") as file:
         loop = asyncio.get_running_loop()
@@ -303,7 +304,7 @@ async def _analyze_body(request: Request[Any, Any, Any]) -> Response[bytes]:
         return await _answer(request, file.name, context, shown="upload")
 
 
-async def _analyze_form(request: Request[Any, Any, Any]) -> Response[bytes]:
+async def _analyze_form(request: Request[Any, Any, Any]) -> ASGIResponse:
     form = await request.form()
     fields = [(name, value) for name, value in form.multi_items()]
     texts = {name: value for name, value in fields if isinstance(value, str)}
@@ -338,7 +339,7 @@ def _copy(source: IO[bytes], target: IO[bytes]) -> None:
 
 async def _answer(
     request: Request[Any, Any, Any], source: bytes | str, context: Context, shown: str = "trace"
-) -> Response[bytes]:
+) -> ASGIResponse:
     services: Services = request.app.state.services
     principal = principal_of(request)
     if context.store and not principal.may("calls.write"):
@@ -358,7 +359,7 @@ async def _answer(
             told["stored"] = await _keep(services, principal, tables, report, source, shown)
     services.metrics.analysed(report.summary, report.severity_counts)
     body = harmless_json(msgspec.json.encode(told))
-    return Response(body, media_type="application/json", headers=headers(usage))
+    return ASGIResponse(body=body, media_type="application/json", headers=headers(usage))
 
 
 async def _explained(analyses: Analyses, source: bytes | str, context: Context) -> tuple[Tables, Report]:
