@@ -27,7 +27,7 @@ COMMAND = (sys.executable, "-m", "api", "analyze", "--format", "json", "--quiet"
 IN_PROCESS = """
 import sys
 from engine.trace import analyze
-report = analyze(sys.argv[1])
+report = analyze(sys.argv[1], workers=int(sys.argv[2]))
 summary = report.summary
 print(summary.elapsed_ms, summary.messages, summary.calls, summary.rtp_packets, summary.streams)
 """
@@ -45,11 +45,11 @@ CONDITIONS = {
 }
 
 
-def read_in_process(corpus: Corpus, repeats: int) -> dict[str, float]:
+def read_in_process(corpus: Corpus, repeats: int, workers: int = 1) -> dict[str, float]:
     """What `analyze` says of itself in a fresh interpreter, the run with the median time."""
     runs = []
     for _ in range(repeats):
-        process = run_process([sys.executable, "-c", IN_PROCESS, corpus.path])
+        process = run_process([sys.executable, "-c", IN_PROCESS, corpus.path, str(workers)])
         if process.status:
             raise RuntimeError(f"analyze ended with {process.status} on {corpus.path.name}")
         names = ("elapsed_ms", "messages", "calls", "rtp_packets", "streams", "peak_mib")
@@ -88,6 +88,12 @@ def archive(name: str, corpus: Corpus, unit: str, count: int, repeats: int) -> I
     command = run_often([*COMMAND, corpus.path], repeats)
     answered = json.loads(command.output)["summary"]["messages"] == corpus.facts["messages"]
     inside, whole = count / told["elapsed_ms"] * 1000, count / command.wall_s
+    both = read_in_process(corpus, repeats, workers=2)
+    same, equal = agree({what: (both[what], told[what]) for what in ("messages", "calls", "rtp_packets", "streams")})
+    yield Row(
+        f"{name}-2-threads", unit, count / both["elapsed_ms"] * 1000, "one thread", inside, "two cores, linear",
+        2 * inside, f"the same tables: {same}", equal,
+    )  # fmt: skip
     for peer in PEERS:
         peer.install()
         outcome: Outcome = peer.run(corpus.path, 1 if peer is sip_doctor else repeats)
