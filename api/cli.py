@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SEVERITIES = ("critical", "high", "medium", "low", "info")
 PROGRESS_AFTER_S, PROGRESS_EVERY_S, BAR = 0.5, 0.1, 24
+THREADS_MAX = 4  # parts are joined by one thread, which has its hands full with as many
 ENDPOINT_HELP = "labels for the hosts in order of appearance, by comma"
 
 
@@ -386,6 +387,11 @@ def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+def threads() -> int:
+    """How many threads read one input unless told otherwise: one a core, and no more than have something to do."""
+    return min(THREADS_MAX, len(os.sched_getaffinity(0)))
+
+
 def _number_between(low: int, high: int) -> Callable[[str], int]:
     def number(text: str) -> int:
         if not text.isdecimal() or not low <= int(text) <= high:
@@ -457,7 +463,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--endpoints", type=_split, default=[], metavar="A,B", help=ENDPOINT_HELP)
     one.add_argument("--min-severity", choices=SEVERITIES, default="info", help="leave out what is less")
     one.add_argument("--fail-on", choices=SEVERITIES, help="exit code 1 when a finding is at least this severe")
-    one.add_argument("--workers", type=_number_between(1, 256), default=1, metavar="N", help="threads that expand compressed inputs ahead")
+    one.add_argument("--workers", type=_number_between(1, 256), default=threads(), metavar="N", help="threads that read and expand (one a core, at most 4)")
 
     one = command("calls", calls, "a table of the calls and other dialogs")
     _inputs(one, ("text", "json", "ndjson", "csv"))

@@ -23,7 +23,7 @@ from bench.peers import sip_doctor, sngrep, tshark
 from bench.peers.program import Outcome
 
 PEERS: tuple[ModuleType, ...] = (tshark, sngrep, sip_doctor)
-COMMAND = (sys.executable, "-m", "api", "analyze", "--format", "json", "--quiet")
+COMMAND = (sys.executable, "-m", "api", "analyze", "--format", "json", "--quiet", "--workers", "1")
 IN_PROCESS = """
 import sys
 from engine.trace import analyze
