@@ -228,7 +228,9 @@ def header(
 def content_length(r: Reading, lengths: list[tuple[int, int]]) -> None:
     for count, (start, end) in enumerate(lengths):
         text = r.data[start:end]
-        value = int(text) if re.fullmatch(rb"[0-9]+", text) and int(text) <= INT64_MAX else -2
+        # more digits than Python would turn into a number are too many anyway
+        digits = text.lstrip(b"0")[:20] or b"0"
+        value = int(digits) if re.fullmatch(rb"[0-9]+", text) and int(digits) <= INT64_MAX else -2
         if value < 0:
             r.defect(F.LENGTH_INVALID, start)
         if not count:
