@@ -9,8 +9,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TIERS = {
-    "quick": ["-m", "not slow", "-q", "-x", "-n", "2"],
-    "full": ["-q", "-n", "2"],
+    "quick": ["-m", "not slow", "-q", "-x", "-n", "2", "--dist", "worksteal"],
+    "full": ["-q", "-n", "2", "--dist", "worksteal"],
 }
 
 

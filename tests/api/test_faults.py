@@ -18,6 +18,8 @@ import pytest
 from tests.contract.test_sipsymposium import TRACE
 from tests.running import Running, server
 
+pytestmark = pytest.mark.slow
+
 RACERS = 64
 LIMIT = 100
 
@@ -35,7 +37,6 @@ def children(running: Running) -> dict[str, int]:
         return {child["name"]: child["pid"] for child in admin.get("/status").json()["processes"]["children"]}
 
 
-@pytest.mark.slow
 def test_64_clients_racing_one_quota_get_exactly_the_limit(running: Running) -> None:
     with running.client() as admin:
         made = admin.post("/v1/keys/generate", json={"name": "racer", "owner": "racer", "plan": "pro"}).json()
@@ -56,7 +57,6 @@ def test_64_clients_racing_one_quota_get_exactly_the_limit(running: Running) -> 
         assert int(refused.headers["Retry-After"]) >= 1
 
 
-@pytest.mark.slow
 def test_no_answered_write_is_lost_when_any_process_is_killed(running: Running) -> None:
     """kill -9 of each child in turn while keys are being made: every key that was answered is there afterwards."""
     stop = threading.Event()

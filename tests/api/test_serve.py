@@ -29,6 +29,8 @@ from tests.contract.test_sipsymposium import TRACE
 from tests.rabbitmq import broker, directory_of_run
 from tests.running import ROOT, free_port, server
 
+pytestmark = pytest.mark.slow
+
 ARRIVED_S = 30.0
 
 
@@ -143,7 +145,6 @@ def _signed_with_text(claims: dict[str, Any], secret: bytes) -> str:
 # ---- metrics ----
 
 
-@pytest.mark.slow
 def test_metrics_of_all_processes_are_summed_and_survive_a_crash() -> None:
     with server(TRUNKLINE_HTTP_WORKERS="2") as running:
         for _ in range(24):
@@ -190,7 +191,6 @@ def broker_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-@pytest.mark.slow
 def test_a_kept_trace_is_told_to_other_machines(broker_url: str) -> None:
     import asyncio
 
@@ -289,7 +289,6 @@ def command(data: Path, *arguments: str, code: int = 0) -> str:
     return done.stdout if code == 0 else done.stderr
 
 
-@pytest.mark.slow
 def test_keys_are_made_listed_and_revoked_beside_a_running_server() -> None:
     import json
 
@@ -326,7 +325,6 @@ def test_the_store_is_brought_up_to_date_once(tmp_path: Path) -> None:
 # ---- PostgreSQL ----
 
 
-@pytest.mark.slow
 def test_a_server_over_postgresql_keeps_calls_and_counts_exactly(tmp_path_factory: pytest.TempPathFactory) -> None:
     directory = postgres.directory_of_run(tmp_path_factory.getbasetemp())
     with (

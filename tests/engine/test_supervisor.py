@@ -33,6 +33,8 @@ from engine.supervisor import (
 from tests.engine.bus.stations import QUICK, WAIT_S, until
 from tests.engine.supervised import PATIENT, ROOT, child, worker
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def directory() -> Iterator[Path]:

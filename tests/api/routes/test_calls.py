@@ -15,6 +15,8 @@ from engine.trace import read
 from tests.data.scene import Scene
 from tests.running import Running, server
 
+pytestmark = pytest.mark.slow
+
 CALL_ID = "kept-1@pbx"
 SECRET_ANSWER = b"6629fae49393a05397450978507c4ef1"
 

@@ -14,6 +14,8 @@ import pytest
 from engine.bus import Busy, Disconnected, Message, RequestTimeout, UnknownTarget, open_bus
 from tests.engine.bus.stations import QUICK, WAIT_S, BrokerStation, until
 
+pytestmark = pytest.mark.slow
+
 
 async def echo(message: Message) -> Any:
     return message.read()

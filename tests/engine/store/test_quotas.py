@@ -16,6 +16,8 @@ from engine.store import Busy, Store
 from engine.store.quotas import DAY_S, DAYS_KEPT
 from tests.running import ROOT
 
+pytestmark = pytest.mark.slow
+
 Scenario = Callable[[Store], Awaitable[None]]
 Play = Callable[[Scenario], None]
 DAY = 20_000
@@ -59,7 +61,6 @@ def test_tasks_and_stores_that_race_get_exactly_the_limit(url: str) -> None:
     asyncio.run(run())
 
 
-@pytest.mark.slow
 def test_processes_that_race_for_a_team_get_exactly_its_limit(url: str) -> None:
     async def made() -> None:
         await (await Store.open(url)).close()
@@ -119,7 +120,6 @@ def test_days_are_apart_and_old_ones_forgotten(url: str) -> None:
     asyncio.run(run())
 
 
-@pytest.mark.slow
 def test_a_writer_that_is_killed_loses_nothing_it_was_answered(url: str) -> None:
     async def made() -> None:
         await (await Store.open(url)).close()
