@@ -34,7 +34,14 @@ def broker_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["unix-asyncio", "unix-uvloop", "amqp-asyncio", "amqp-uvloop"])
+@pytest.fixture(
+    params=[
+        "unix-asyncio",
+        "unix-uvloop",
+        pytest.param("amqp-asyncio", marks=pytest.mark.slow),
+        pytest.param("amqp-uvloop", marks=pytest.mark.slow),
+    ]
+)
 def play(request: pytest.FixtureRequest) -> Iterator[Callable[[Scenario], None]]:
     """Runs a scenario at a station, over one transport on one loop."""
     transport, loop = request.param.split("-")

@@ -12,7 +12,7 @@ from engine.store import Store
 from tests import postgres
 
 Scenario = Callable[[Store], Awaitable[None]]
-DATABASES = ("sqlite", "postgresql")
+DATABASES = ("sqlite", pytest.param("postgresql", marks=pytest.mark.slow))
 
 
 @pytest.fixture(scope="session")
