@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import sys
 from collections.abc import Callable
@@ -94,6 +93,8 @@ def _toml(value: Any) -> str:
 
 
 def _with_store(told: Loaded, work: Callable[[Any], Any], *, create: bool = True) -> Any:
+    import asyncio
+
     from engine.store import Store
 
     async def run() -> Any:
@@ -152,6 +153,8 @@ def keys(args: argparse.Namespace) -> int:
 
 def db(args: argparse.Namespace) -> int:
     """Migrates the store to the version this program needs."""
+    import asyncio
+
     from engine.store import Store
 
     told = loaded(args)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from engine.store.store import Store as StoreType
 
 SUPERVISOR = "supervisor"
+KEY_FRESH_S = 0.8  # a revoked key is good for no longer
 log = logging.getLogger("trunkline.api")
 
 
@@ -139,7 +140,8 @@ class Services:
                 leeway_s=auth.jwt.leeway_s, max_age_s=auth.jwt.max_age_s,
             )  # fmt: skip
         return Authenticator(
-            self.store.keys, jwt=jwt, roles=Roles(auth.roles), clock=self.clock, query_keys=self.config.http.keys_in_query
+            self.store.keys, jwt=jwt, roles=Roles(auth.roles), clock=self.clock, query_keys=self.config.http.keys_in_query,
+            fresh_s=KEY_FRESH_S
         )
 
     def _budget(self, config: Config) -> tuple[Plans, Budget]:

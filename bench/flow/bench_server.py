@@ -83,6 +83,7 @@ def rows(quick: bool) -> Iterator[Row]:
         }  # fmt: skip
         with _running(command, f"{url}/health/ready", **settings) as ready_s:
             ours = wrk.run(f"{url}/v1/analyze", body, headers, place, connections=8, seconds=seconds)
+            wrk.run(f"{url}/v1/analyze", body, headers, place, connections=1, seconds=2)  # from many to one: settles first
             half = wrk.run(f"{url}/v1/analyze", body, headers, place, connections=1, seconds=seconds)
     check, passed = agree(
         {"refused": (ours.refused, 0), "failed": (ours.failed, 0), "peer refused": (theirs.refused, 0)}
