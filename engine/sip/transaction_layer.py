@@ -1,0 +1,300 @@
+"""From datagrams to transactions and back: matching (RFC 3261 17.1.3, 17.2.3), repeats, ACK and CANCEL, and strays.
+
+The layer knows no sockets. Bytes come in with the `Flow` they came over and leave through one; what is new is given to the user: requests
+that begin a transaction, ACKs of a 2xx, and answers that belong to nothing. A request that comes again byte for byte is told from its
+bytes alone and answered without being read again.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from engine._native.sip import Flag
+from engine.sip import compose
+from engine.sip.flow import Flow
+from engine.sip.message import DEFECTS, Message, parse
+from engine.sip.timers import Clock, Timers
+from engine.sip.transaction import (
+    ClientTransaction,
+    InviteClient,
+    InviteServer,
+    NonInviteClient,
+    NonInviteServer,
+    OnEnd,
+    OnMessage,
+)
+
+Key = tuple[str, ...]
+REQUIRED: Final = ("Via", "From", "To", "Call-ID", "CSeq")
+TRANSACTIONS_MAX: Final = 200_000
+# Where it ends, or what it asks for, cannot be told (RFC 4475 3.1.2).
+UNUSABLE: Final = (
+    Flag.LENGTH_INVALID | Flag.LENGTH_CONFLICT | Flag.BODY_SHORT | Flag.NO_BLANK_LINE | Flag.URI_SPACES | Flag.METHOD_BAD
+    | Flag.START_LINE_SPACES | Flag.STATUS_BAD | Flag.STATUS_RANGE
+)  # fmt: skip
+
+
+class User(Protocol):
+    """Who uses the transactions: the dialogs of a worker, or a test."""
+
+    def on_request(self, transaction: InviteServer | NonInviteServer, flow: Flow) -> None:
+        """A new request. It must be answered through the layer's `respond`, now or later."""
+        ...
+
+    def on_ack(self, ack: Message, flow: Flow) -> None:
+        """An ACK that no transaction took: that of a 2xx (13.3.1.4)."""
+        ...
+
+    def on_cancel(self, invite: InviteServer) -> None:
+        """The INVITE was cancelled; the CANCEL is answered already (9.2)."""
+        ...
+
+    def on_stray_response(self, response: Message, flow: Flow) -> None:
+        """An answer that no transaction waits for: a 2xx behind the end of its INVITE (13.2.2.4), or a stranger's."""
+        ...
+
+    def on_no_ack(self, invite: InviteServer) -> None:
+        """A refusal was never acknowledged."""
+        ...
+
+
+class Counters:
+    """What went by. `transactions` are those that live now."""
+
+    __slots__ = ("malformed", "overload", "received", "repeats", "sent", "stray_responses", "transactions")
+
+    def __init__(self) -> None:
+        self.received = self.sent = self.repeats = self.malformed = self.overload = 0
+        self.stray_responses = self.transactions = 0
+
+
+def via_of_request(request: Message, peer: tuple[str, int]) -> str:
+    """The topmost Via with what the receiver adds: received where the address differs (18.2.1), rport where it was asked for (RFC
+    3581 4, which then wants received as well)."""
+    element = request.elements("Via")[0].decode("utf-8", "surrogateescape")
+    via = request.vias[0]
+    host, port = peer
+    parts = [part for part in element.split(";") if not part.strip().lower().startswith(("received=", "rport"))]
+    asked = via.flags & via.flags.RPORT
+    sent_by = via.host.decode("latin-1").strip("[]").lower()
+    if asked or sent_by != host.lower():
+        parts.append(f"received={host}")
+    if asked:
+        parts.append(f"rport={port}")
+    return ";".join(parts)
+
+
+def defect_of(message: Message) -> str:
+    """Why a message cannot be worked with, "" when it can: a header that every message has is missing, twice or unreadable."""
+    for name in REQUIRED:
+        values = message.tokens.header(name)
+        if not values:
+            return f"{name} is missing"
+        if name != "Via" and len(values) > 1:
+            return f"{name} stands more than once"
+    if message.cseq is None or not 0 <= message.cseq[0] < 2**31:
+        return "CSeq is malformed"
+    if message.is_request and message.cseq[1] != message.method:
+        return "the method in CSeq is another one"
+    if not message.vias or not message.vias[0].host or message.vias[0].flags & message.vias[0].flags.MALFORMED:
+        return "Via is malformed"
+    if not message.call_id:
+        return "Call-ID is empty"
+    return next((DEFECTS[flag] for flag in DEFECTS if flag & UNUSABLE & message.tokens.flags), "")
+
+
+def server_key(request: Message, method: str) -> Key:
+    """What a request's transaction is found by (17.2.3): branch and sent-by with the magic cookie, else what RFC 2543 has."""
+    via = request.vias[0]
+    sent_by = f"{via.host.decode('latin-1').lower()}:{via.port}"
+    branch = via.branch.decode("latin-1")
+    if branch.lower().startswith(compose.MAGIC_COOKIE.lower()) and len(branch) > len(compose.MAGIC_COOKIE):
+        return branch, sent_by, method
+    sender = request.sender.tag.decode("latin-1") if request.sender else ""
+    number = str(request.cseq[0] if request.cseq else 0)
+    return request.tokens.request_uri.decode("latin-1"), sender, request.call_id, number, branch, sent_by, method
+
+
+class TransactionLayer:
+    """The transactions of one worker. Belongs to one event loop."""
+
+    def __init__(self, user: User, clock: Clock, timers: Timers | None = None, *, transactions_max: int = TRANSACTIONS_MAX) -> None:
+        self._user = user
+        self._clock = clock
+        self._timers = timers or Timers()
+        self._max = transactions_max
+        self._servers: dict[Key, InviteServer | NonInviteServer] = {}
+        self._by_bytes: dict[bytes, InviteServer | NonInviteServer] = {}
+        self._clients: dict[Key, InviteClient | NonInviteClient] = {}
+        self.counters = Counters()
+
+    # ---- in ----
+
+    def received(self, data: bytes, flow: Flow) -> None:
+        """One message as it came off the wire. Never raises for what is in it."""
+        self.counters.received += 1
+        again = self._by_bytes.get(data)
+        if again is not None:
+            self.counters.repeats += 1
+            again.received_again()
+            return
+        try:
+            message = parse(data)
+        except ValueError:
+            self.counters.malformed += 1
+            return
+        if message.is_request:
+            self._request(message, data, flow)
+        else:
+            self._response(message, flow)
+
+    def _response(self, response: Message, flow: Flow) -> None:
+        if defect_of(response) or not 100 <= response.status <= 699:
+            self.counters.malformed += 1
+            return
+        client = self._clients.get((response.vias[0].branch.decode("latin-1"), response.method))
+        if client is None:
+            self.counters.stray_responses += 1
+            self._user.on_stray_response(response, flow)
+            return
+        client.received(response)
+
+    def _request(self, request: Message, data: bytes, flow: Flow) -> None:
+        method = request.method
+        if request.tokens.flags & Flag.VERSION_BAD:
+            self.counters.malformed += 1
+            self._refuse(request, flow, 505, "")
+            return
+        if defect := defect_of(request):
+            self.counters.malformed += 1
+            self._refuse(request, flow, 400, defect)
+            return
+        if method == "ACK":
+            self._ack(request, flow)
+            return
+        key = server_key(request, method)
+        known = self._servers.get(key)
+        if known is not None:
+            self.counters.repeats += 1
+            known.received_again()
+            return
+        if len(self._servers) >= self._max:
+            self.counters.overload += 1
+            self._refuse(request, flow, 503, "", [("Retry-After", "5")])
+            return
+        if method == "CANCEL":
+            self._cancel(request, data, key, flow)
+            return
+        self._user.on_request(self._serve(request, data, key, flow), flow)
+
+    def _refuse(self, request: Message, flow: Flow, status: int, why: str, headers: list[compose.Header] | None = None) -> None:
+        """Answers without a transaction, where there is enough to answer to (8.2.6); ACKs are never answered."""
+        if request.method == "ACK" or any(not request.tokens.header(name) for name in REQUIRED) or not request.vias:
+            return
+        reason = f"{compose.REASONS[status]}, {why}" if why else ""
+        self._send(flow, compose.response(request, status, reason, to_tag=secrets.token_hex(4), headers=headers or (),
+                                          via=via_of_request(request, flow.peer)))  # fmt: skip
+
+    def _ack(self, ack: Message, flow: Flow) -> None:
+        invite = self._servers.get(server_key(ack, "INVITE"))
+        if isinstance(invite, InviteServer) and invite.state != "Accepted":
+            invite.received_ack(ack)
+        else:  # of a 2xx: it has a branch of its own (13.2.2.4)
+            self._user.on_ack(ack, flow)
+
+    def _cancel(self, cancel: Message, data: bytes, key: Key, flow: Flow) -> None:
+        transaction = self._serve(cancel, data, key, flow)
+        invite = self._servers.get(server_key(cancel, "INVITE"))
+        if not isinstance(invite, InviteServer):
+            self.respond(transaction, 481)
+            return
+        self.respond(transaction, 200)
+        if not invite.answered:
+            self._user.on_cancel(invite)
+
+    def _serve(self, request: Message, data: bytes, key: Key, flow: Flow) -> InviteServer | NonInviteServer:
+        def ended() -> None:
+            self._servers.pop(key, None)
+            self._by_bytes.pop(data, None)
+            self.counters.transactions -= 1
+
+        def send(answer: bytes) -> None:
+            self._send(flow, answer)
+
+        transaction: InviteServer | NonInviteServer
+        if request.method == "INVITE":
+            trying = compose.response(request, 100, via=via_of_request(request, flow.peer))
+            transaction = InviteServer(
+                request, send, self._clock, self._timers, reliable=flow.reliable, on_end=ended, trying=trying,
+                on_ack=lambda ack: self._user.on_ack(ack, flow), on_no_ack=lambda: self._user.on_no_ack(transaction),  # type: ignore[arg-type]
+                flow=flow,
+            )  # fmt: skip
+        else:
+            transaction = NonInviteServer(request, send, self._clock, self._timers, reliable=flow.reliable, on_end=ended, flow=flow)
+        self._servers[key] = transaction
+        if not flow.reliable:
+            self._by_bytes[data] = transaction
+        self.counters.transactions += 1
+        return transaction
+
+    # ---- out ----
+
+    def respond(
+        self, transaction: InviteServer | NonInviteServer, status: int, reason: str = "", *, to_tag: str = "",
+        headers: list[compose.Header] | None = None, body: bytes = b"",
+    ) -> bytes:  # fmt: skip
+        """Answers a request; what was sent. Raises RuntimeError when it was answered finally before, ValueError for a bad header."""
+        if transaction.flow is None or transaction.terminated:
+            raise RuntimeError("the transaction is over")
+        via = via_of_request(transaction.request, transaction.flow.peer)
+        data = compose.response(transaction.request, status, reason, to_tag=to_tag, headers=headers or (), body=body, via=via)
+        transaction.respond(status, data)
+        return data
+
+    def request(
+        self, data: bytes, flow: Flow, *, on_response: OnMessage, on_timeout: OnEnd, on_failure: Callable[[Exception], None]
+    ) -> ClientTransaction:
+        """Begins a client transaction with a whole request; its topmost Via must hold a branch with the magic cookie (8.1.1.7).
+
+        Raises ValueError for one without, and for an ACK, which is no transaction: send that over the flow.
+        """
+        message = parse(data)
+        branch = message.vias[0].branch.decode("latin-1") if message.vias else ""
+        if not branch.startswith(compose.MAGIC_COOKIE) or message.method == "ACK":
+            raise ValueError("a client transaction needs a branch of its own, and ACK is none")
+        key = (branch, message.method)
+
+        def ended() -> None:
+            self._clients.pop(key, None)
+            self.counters.transactions -= 1
+
+        machine = InviteClient if message.method == "INVITE" else NonInviteClient
+        transaction = machine(
+            message, data, lambda told: self._send(flow, told), self._clock, self._timers, reliable=flow.reliable, on_end=ended,
+            on_response=on_response, on_timeout=on_timeout, on_failure=on_failure,
+        )  # fmt: skip
+        self._clients[key] = transaction
+        self.counters.transactions += 1
+        transaction.start()
+        return transaction
+
+    def _send(self, flow: Flow, data: bytes) -> None:
+        self.counters.sent += 1
+        flow.send(data)
+
+    def close(self) -> None:
+        """Ends every transaction without a word."""
+        for transaction in [*self._servers.values(), *self._clients.values()]:
+            transaction.abandon()
+
+
+def new_branch() -> str:
+    """A branch that nobody else has (8.1.1.7), from 64 random bits."""
+    return f"{compose.MAGIC_COOKIE}{secrets.token_hex(8)}"
+
+
+__all__ = [
+    "Counters", "TransactionLayer", "User", "defect_of", "new_branch", "server_key", "via_of_request",
+]  # fmt: skip
