@@ -5,7 +5,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 SOURCES := setup.py pyproject.toml $(wildcard engine/_native/*.pyx engine/_native/*.pxd engine/_native/c/*.[ch])
 
-SERVICES := ci/bus_setup.sh ci/store_setup.sh ci/contract_setup.sh
+SERVICES := ci/bus_setup.sh ci/store_setup.sh ci/contract_setup.sh ci/sip_setup.sh
 
 .PHONY: help setup build run test quick bench lint sanitize wheel clean
 

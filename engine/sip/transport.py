@@ -1,0 +1,319 @@
+"""SIP over UDP, TCP and TLS (RFC 3261 18): sockets to whole messages, and flows to answer over.
+
+A transport knows nothing of transactions: it hands each message, as bytes, with its flow to `on_message`. What is no message of a stream
+(half of one for too long, one too large, bytes that are no SIP) ends that connection and no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from engine._native.sip import Flag, Malformed, scan
+from engine.sip.flow import Flow
+
+log = logging.getLogger("trunkline.sip")
+OnMessage = Callable[[bytes, Flow], None]
+HEAD_MAX_BYTES: Final = 65_536
+BODY_MAX_BYTES: Final = 1 << 20
+UNSENT_MAX_BYTES: Final = 1 << 20
+FLOWS_KEPT: Final = 16_384
+HALF_MESSAGE_S: Final = 32.0
+IDLE_S: Final = 900.0
+CONNECTIONS_MAX: Final = 4096
+UNTOLD_LENGTH: Final = Flag.LENGTH_INVALID | Flag.LENGTH_CONFLICT
+PING, PONG = b"\r\n\r\n", b"\r\n"  # RFC 5626 4.4.1
+
+
+class Counters:
+    """What went by on a transport; `connections` are those that are open now."""
+
+    __slots__ = ("blanks", "broken", "bytes_in", "bytes_out", "connections", "messages", "refused")
+
+    def __init__(self) -> None:
+        self.messages = self.bytes_in = self.bytes_out = self.blanks = self.broken = self.connections = self.refused = 0
+
+
+# ---- datagrams ----
+
+
+class UdpFlow:
+    """A peer on our datagram socket."""
+
+    __slots__ = ("_transport", "_udp", "peer")
+    reliable = False
+    transport = "UDP"
+
+    def __init__(self, udp: Udp, transport: asyncio.DatagramTransport, peer: tuple[str, int]) -> None:
+        self._udp = udp
+        self._transport = transport
+        self.peer = peer
+
+    def send(self, data: bytes) -> None:
+        """Hands a datagram to the kernel. Raises OSError behind the end of the socket."""
+        if self._transport.is_closing():
+            raise ConnectionAbortedError("the socket is closed")
+        self._udp.counters.bytes_out += len(data)
+        self._transport.sendto(data, self.peer)
+
+
+class Udp(asyncio.DatagramProtocol):
+    """One bound datagram socket."""
+
+    def __init__(self, on_message: OnMessage) -> None:
+        self._on_message = on_message
+        self._flows: dict[tuple[str, int], UdpFlow] = {}
+        self._transport: asyncio.DatagramTransport | None = None
+        self.counters = Counters()
+
+    @classmethod
+    async def listen(cls, host: str, port: int, on_message: OnMessage, *, reuse_port: bool = False) -> Udp:
+        """Binds. Raises OSError when it cannot; a port of 0 takes a free one."""
+        loop = asyncio.get_running_loop()
+        _, protocol = await loop.create_datagram_endpoint(
+            lambda: cls(on_message), local_addr=(host, port), reuse_port=reuse_port or None
+        )
+        return protocol
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """What it is bound to."""
+        assert self._transport is not None
+        host, port, *_ = self._transport.get_extra_info("sockname")
+        return host, port
+
+    def flow(self, peer: tuple[str, int]) -> UdpFlow:
+        """The flow to a peer's address; the same one each time while it is in use."""
+        assert self._transport is not None
+        found = self._flows.get(peer)
+        if found is None:
+            if len(self._flows) >= FLOWS_KEPT:
+                self._flows.clear()  # they hold nothing: the next datagram makes one again
+            found = self._flows[peer] = UdpFlow(self, self._transport, peer)
+        return found
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the loop."""
+        self._transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
+        """Called by the loop, a datagram each time."""
+        counters = self.counters
+        counters.bytes_in += len(data)
+        if len(data) < 16 or not data.strip(b"\r\n\0"):  # keep-alives of all kinds; no SIP message is as short
+            counters.blanks += 1
+            return
+        counters.messages += 1
+        self._on_message(data, self.flow((addr[0], addr[1])))
+
+    def error_received(self, exc: Exception) -> None:
+        """Called by the loop: an ICMP error of some peer. Which one is not told, so timers find it out."""
+        log.debug("a datagram came back: %s", exc)
+
+    def close(self) -> None:
+        """Closes the socket."""
+        if self._transport is not None:
+            self._transport.close()
+
+
+# ---- streams ----
+
+
+class Connection(asyncio.Protocol):
+    """One TCP or TLS connection, whoever opened it. It is a flow."""
+
+    reliable = True
+
+    def __init__(self, owner: Streams, name: str) -> None:
+        self._owner = owner
+        self.transport = name
+        self.peer: tuple[str, int] = ("", 0)
+        self._io: asyncio.Transport | None = None
+        self._buffer = bytearray()
+        self._searched = 0  # of the buffer, for the end of a head
+        self._needed = 0  # bytes of the message whose head is there, 0 while it is not
+        self._half: asyncio.TimerHandle | None = None
+        self._idle: asyncio.TimerHandle | None = None
+
+    # -- called by the loop --
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the loop."""
+        self._io = cast("asyncio.Transport", transport)
+        told = self._io.get_extra_info("peername") or ("", 0)
+        self.peer = (told[0], told[1])
+        self._owner.opened(self)
+        self._io.set_write_buffer_limits(high=UNSENT_MAX_BYTES)
+        self._rest()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the loop."""
+        for handle in (self._half, self._idle):
+            if handle is not None:
+                handle.cancel()
+        self._buffer.clear()
+        self._owner.closed(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the loop, some bytes each time."""
+        counters = self._owner.counters
+        counters.bytes_in += len(data)
+        self._buffer += data
+        while self._buffer and self._io is not None and not self._io.is_closing():
+            if not self._needed and not self._find_head():
+                break
+            if len(self._buffer) < self._needed:
+                break
+            message = bytes(self._buffer[: self._needed])
+            del self._buffer[: self._needed]
+            self._searched = self._needed = 0
+            counters.messages += 1
+            self._owner.on_message(message, self)
+        self._watch()
+
+    # -- framing (18.3) --
+
+    def _find_head(self) -> bool:
+        """Whether the head of a message is whole; then `_needed` is the message's length. Each byte is looked at once."""
+        buffer = self._buffer
+        if buffer[0] in b"\r\n" and not self._skip_blanks():
+            return False
+        end = buffer.find(b"\r\n\r\n", max(0, self._searched - 3))
+        if end < 0:
+            self._searched = len(buffer)
+            if len(buffer) > HEAD_MAX_BYTES:
+                self._break("a head without an end")
+            return False
+        head = bytes(buffer[: end + 4])
+        try:
+            told = scan(head)
+        except Malformed:
+            self._break("bytes that are no SIP message")
+            return False
+        length = told.content_length
+        if told.flags & UNTOLD_LENGTH or not 0 <= length <= BODY_MAX_BYTES or len(head) > HEAD_MAX_BYTES:
+            # without a length nobody knows where the next message begins (RFC 3261 20.14, RFC 4475 3.1.2.2)
+            self._owner.on_message(head, self)
+            self._break("a message whose length cannot be told")
+            return False
+        self._needed = len(head) + length
+        return True
+
+    def _skip_blanks(self) -> bool:
+        """Takes line ends between messages away, answering pings; whether something else follows."""
+        buffer = self._buffer
+        blanks = len(buffer) - len(buffer.lstrip(b"\r\n"))
+        for _ in range(bytes(buffer[:blanks]).count(PING)):
+            self._owner.counters.blanks += 1
+            self.send(PONG)
+        rest = buffer[:blanks].rpartition(PING)[2] if blanks == len(buffer) else b""
+        del buffer[:blanks]
+        if not buffer and rest:
+            buffer += rest  # half a ping
+            return False
+        return bool(buffer)
+
+    def _break(self, why: str) -> None:
+        self._owner.counters.broken += 1
+        log.info("a connection of %s ends: %s", self.peer[0], why)
+        self.close()
+
+    # -- time --
+
+    def _watch(self) -> None:
+        """A message that began must end soon; a connection that says nothing for long is closed."""
+        if self._buffer and self._buffer[0] not in b"\r\n":
+            if self._half is None:
+                self._half = asyncio.get_running_loop().call_later(HALF_MESSAGE_S, self._break, "half a message")
+        elif self._half is not None:
+            self._half.cancel()
+            self._half = None
+        self._rest()
+
+    def _rest(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+        self._idle = asyncio.get_running_loop().call_later(IDLE_S, self.close)
+
+    # -- flow --
+
+    def send(self, data: bytes) -> None:
+        """Writes a message. Raises OSError when the connection is gone or its peer does not read."""
+        if self._io is None or self._io.is_closing():
+            raise ConnectionAbortedError("the connection is closed")
+        if self._io.get_write_buffer_size() > UNSENT_MAX_BYTES:
+            self._break("its peer does not read")
+            raise ConnectionAbortedError("the peer does not read")
+        self._owner.counters.bytes_out += len(data)
+        self._io.write(data)
+
+    def close(self) -> None:
+        """Ends it, behind what was written."""
+        if self._io is not None:
+            self._io.close()
+
+
+class Streams:
+    """The TCP or TLS connections of one listening socket, and those opened from here."""
+
+    def __init__(self, on_message: OnMessage, *, tls: ssl.SSLContext | None = None, connections_max: int = CONNECTIONS_MAX) -> None:
+        """With `tls` connections that come in are TLS, as its context says; otherwise TCP."""
+        self.on_message = on_message
+        self.counters = Counters()
+        self._tls = tls
+        self._max = connections_max
+        self._server: asyncio.Server | None = None
+        self._connections: set[Connection] = set()
+
+    @property
+    def name(self) -> str:
+        """The transport's name in a Via."""
+        return "TLS" if self._tls is not None else "TCP"
+
+    async def listen(self, host: str, port: int, *, reuse_port: bool = False) -> None:
+        """Binds. Raises OSError when it cannot; a port of 0 takes a free one."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: Connection(self, self.name), host, port, ssl=self._tls, reuse_port=reuse_port or None, backlog=1024
+        )
+
+    async def connect(self, host: str, port: int, *, tls: ssl.SSLContext | None = None, server_name: str | None = None) -> Connection:
+        """Opens a connection. Raises OSError and ssl.SSLError when that fails."""
+        loop = asyncio.get_running_loop()
+        _, made = await loop.create_connection(
+            lambda: Connection(self, "TLS" if tls is not None else "TCP"), host, port, ssl=tls, server_hostname=server_name if tls else None
+        )
+        return made
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """What it listens on."""
+        assert self._server is not None
+        host, port, *_ = self._server.sockets[0].getsockname()
+        return host, port
+
+    def opened(self, connection: Connection) -> None:
+        """Called by a connection. One too many is closed at once."""
+        if len(self._connections) >= self._max:
+            self.counters.refused += 1
+            connection.close()
+        self._connections.add(connection)
+        self.counters.connections = len(self._connections)
+
+    def closed(self, connection: Connection) -> None:
+        """Called by a connection."""
+        self._connections.discard(connection)
+        self.counters.connections = len(self._connections)
+
+    def close(self) -> None:
+        """Closes the listening socket and every connection."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections):
+            connection.close()
+
+
+__all__ = ["Connection", "Counters", "Streams", "Udp", "UdpFlow"]
