@@ -258,7 +258,7 @@ cdef class Message:
     @property
     def flags(self):
         """What the pass saw."""
-        return Flag(self.m.flags)
+        return _flags.of(self.m.flags)
 
     @property
     def fault_offset(self):
@@ -281,7 +281,7 @@ cdef class Message:
     cdef tuple _row(self, uint32_t i):
         cdef sip_header *row = &self.rows[i]
         return (self.span.cut(_span(row.name_offset, row.name_length)),
-                self.span.cut(_span(row.value_offset, row.value_length)), row.id, HeaderFlag(row.flags))
+                self.span.cut(_span(row.value_offset, row.value_length)), row.id, _header_flags.of(row.flags))
 
     def has(self, str name not None):
         """Does a header of this name (any case, long or compact) stand in the message?"""
@@ -400,18 +400,50 @@ METHODS = tuple(sip_method_name(number).decode("ascii") for number in range(SIP_
 
 # ---- values ----
 
+cdef object _new_tuple = tuple.__new__
+
+
+cdef class _Members:
+    """Members of an enum by their number: making one anew costs more than all that it describes."""
+    cdef object kind
+    cdef dict kept
+
+    def __cinit__(self, kind):
+        self.kind = kind
+        self.kept = {}
+
+    cdef object of(self, unsigned long number):
+        member = self.kept.get(number)
+        if member is None:
+            member = self.kind(number)
+            if len(self.kept) < 4096:
+                self.kept[number] = member
+        return member
+
+
+cdef _Members _flags = _Members(Flag)
+cdef _Members _header_flags = _Members(HeaderFlag)
+cdef _Members _uri_flags = _Members(UriFlag)
+cdef _Members _address_flags = _Members(AddressFlag)
+cdef _Members _via_flags = _Members(ViaFlag)
+cdef _Members _schemes = _Members(Scheme)
+cdef _Members _transports = _Members(Transport)
+cdef _Members _classes = _Members(AddressClass)
+
+
 cdef object _literal(const uint8_t *source, size_t count, const address_t *a):
     cdef uint8_t text[48]
     cdef ptrdiff_t length = address_format(a, text, sizeof(text))
     name = (<const char *>text)[:length].decode("ascii") if length else (<const char *>source)[:count].decode(
         "utf-8", "replace")
-    return Literal(name, a.family, AddressClass(a.kind), a.port, (<const char *>a.ip)[:16])
+    return _new_tuple(Literal, (name, a.family, _classes.of(a.kind), a.port, (<const char *>a.ip)[:16]))
 
 
 cdef object _uri(_Span span, const sip_uri *u):
-    return Uri(span.cut(u.scheme), span.cut(u.user), span.cut(u.password), span.cut(u.host), u.port,
-               span.cut(u.parameters), span.cut(u.headers), UriFlag(u.flags), Scheme(u.scheme_id),
-               Transport(u.transport), _literal(span.base() + u.host.offset, u.host.length, &u.address))
+    return _new_tuple(Uri, (
+        span.cut(u.scheme), span.cut(u.user), span.cut(u.password), span.cut(u.host), u.port, span.cut(u.parameters),
+        span.cut(u.headers), _uri_flags.of(u.flags), _schemes.of(u.scheme_id), _transports.of(u.transport),
+        _literal(span.base() + u.host.offset, u.host.length, &u.address)))
 
 
 def parse_uri(value):
@@ -427,8 +459,9 @@ def parse_address(value):
     cdef _Span span = _Span(value)
     cdef sip_address a
     sip_address_parse(span.base(), span.whole(), &a)
-    return Address(span.cut(a.display), span.cut(a.uri), span.cut(a.parameters), span.cut(a.tag),
-                   AddressFlag(a.flags), _uri(span, &a.parsed))
+    return _new_tuple(Address, (
+        span.cut(a.display), span.cut(a.uri), span.cut(a.parameters), span.cut(a.tag), _address_flags.of(a.flags),
+        _uri(span, &a.parsed)))
 
 
 def user_of(value):
@@ -444,11 +477,11 @@ def parse_via(value):
     cdef _Span span = _Span(value)
     cdef sip_via v
     sip_via_parse(span.base(), span.whole(), &v)
-    return Via(span.cut(v.protocol_version), span.cut(v.transport_name), Transport(v.transport),
-               span.cut(v.host), v.sent_by.port, span.cut(v.branch), span.cut(v.received), v.rport,
-               span.cut(v.parameters),
-               ViaFlag(v.flags), _literal(span.base() + v.host.offset, v.host.length, &v.sent_by),
-               _literal(span.base() + v.received.offset, v.received.length, &v.received_from))
+    return _new_tuple(Via, (
+        span.cut(v.protocol_version), span.cut(v.transport_name), _transports.of(v.transport), span.cut(v.host),
+        v.sent_by.port, span.cut(v.branch), span.cut(v.received), v.rport, span.cut(v.parameters), _via_flags.of(v.flags),
+        _literal(span.base() + v.host.offset, v.host.length, &v.sent_by),
+        _literal(span.base() + v.received.offset, v.received.length, &v.received_from)))
 
 
 def parse_address_literal(value):

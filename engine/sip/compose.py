@@ -36,6 +36,7 @@ REASONS: Final = {
 }  # fmt: skip
 _LINE_END = re.compile(r"[\r\n\0]")
 _NAME = re.compile(r"[A-Za-z0-9!%*_+`'~.-]+")
+_ELEMENT = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*"?)*')
 
 
 def _lines(headers: Iterable[Header]) -> list[str]:
@@ -93,13 +94,13 @@ def response(
 
 def _first_element(value: str) -> tuple[str, str, str]:
     """A header value cut behind its first list element: (element, comma, rest)."""
-    depth_quote = False
-    for at, character in enumerate(value):
-        if character == '"':
-            depth_quote = not depth_quote
-        elif character == "," and not depth_quote:
-            return value[:at], ",", value[at + 1 :]
-    return value, "", ""
+    end = value.find(",")
+    if end < 0:
+        return value, "", ""
+    if '"' in value[:end]:
+        found = _ELEMENT.match(value)
+        end = found.end() if found else len(value)
+    return value[:end], value[end : end + 1], value[end + 1 :]
 
 
 def ack(invite: Message, final: Message) -> bytes:

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from engine._native.sip import Flag
+from engine._native.sip import Flag, ViaFlag
 from engine.sip import compose
 from engine.sip.flow import Flow
 from engine.sip.message import DEFECTS, Message, parse
@@ -30,7 +30,9 @@ Key = tuple[str, ...]
 REQUIRED: Final = ("Via", "From", "To", "Call-ID", "CSeq")
 TRANSACTIONS_MAX: Final = 200_000
 # Where it ends, or what it asks for, cannot be told (RFC 4475 3.1.2).
-UNUSABLE: Final = (
+VERSION_BAD: Final = int(Flag.VERSION_BAD)
+RPORT, VIA_MALFORMED = int(ViaFlag.RPORT), int(ViaFlag.MALFORMED)
+UNUSABLE: Final = int(
     Flag.LENGTH_INVALID | Flag.LENGTH_CONFLICT | Flag.BODY_SHORT | Flag.NO_BLANK_LINE | Flag.URI_SPACES | Flag.METHOD_BAD
     | Flag.START_LINE_SPACES | Flag.STATUS_BAD | Flag.STATUS_RANGE
 )  # fmt: skip
@@ -77,7 +79,7 @@ def via_of_request(request: Message, peer: tuple[str, int]) -> str:
     via = request.vias[0]
     host, port = peer
     parts = [part for part in element.split(";") if not part.strip().lower().startswith(("received=", "rport"))]
-    asked = via.flags & via.flags.RPORT
+    asked = int(via.flags) & RPORT
     sent_by = via.host.decode("latin-1").strip("[]").lower()
     if asked or sent_by != host.lower():
         parts.append(f"received={host}")
@@ -98,11 +100,13 @@ def defect_of(message: Message) -> str:
         return "CSeq is malformed"
     if message.is_request and message.cseq[1] != message.method:
         return "the method in CSeq is another one"
-    if not message.vias or not message.vias[0].host or message.vias[0].flags & message.vias[0].flags.MALFORMED:
+    if not message.vias or not message.vias[0].host or int(message.vias[0].flags) & VIA_MALFORMED:
         return "Via is malformed"
     if not message.call_id:
         return "Call-ID is empty"
-    return next((DEFECTS[flag] for flag in DEFECTS if flag & UNUSABLE & message.tokens.flags), "")
+    # plain numbers: operators of flags are slow, and this is done for every message
+    unusable = int(message.tokens.flags) & UNUSABLE
+    return next((DEFECTS[flag] for flag in DEFECTS if int(flag) & unusable), "") if unusable else ""
 
 
 def server_key(request: Message, method: str) -> Key:
@@ -163,7 +167,7 @@ class TransactionLayer:
 
     def _request(self, request: Message, data: bytes, flow: Flow) -> None:
         method = request.method
-        if request.tokens.flags & Flag.VERSION_BAD:
+        if int(request.tokens.flags) & VERSION_BAD:
             self.counters.malformed += 1
             self._refuse(request, flow, 505, "")
             return

@@ -313,7 +313,7 @@ int sip_sniff(const uint8_t *source, size_t count) {
     if (count >= 6 && !memcmp(source, "SIP/2.", 6)) return 1;
     for (at = 0; at < count && sip_token_bytes[source[at]]; at++) {}
     if (!at || at == count || source[at] != ' ') return 0;
-    for (; at + 5 <= count && source[at] != '\n' && source[at] != '\r'; at++)
+    for (; at + 5 <= count && source[at] != '\n'; at++)
         if (source[at] == ' ' && !memcmp(source + at, " SIP/", 5)) return 1;
     return 0;
 }

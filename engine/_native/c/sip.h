@@ -107,7 +107,7 @@ enum sip_framing {
 };
 
 /* Fast test on the first bytes (leading CRLF skipped): could a SIP message start here?
-   True for `SIP/2.` and for token SP ... with " SIP/" before the first line end. */
+   True for `SIP/2.` and for token SP ... with " SIP/" before the first LF: a lone CR ends no line. */
 int sip_sniff(const uint8_t *source, size_t count);
 
 /* Scans one message. Returns the bytes of the message (>= 1), STATUS_MALFORMED when there is no SIP

@@ -5,7 +5,6 @@ Rows N05 and N08 of the hostile-input catalogue.
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -15,12 +14,13 @@ from pathlib import Path
 import pytest
 
 import engine._native
+from engine.errors import TraceError
 from engine.trace import read
 from tests.data.scene import Scene
 from tests.running import ROOT
 
 BINARIES = sorted(Path(engine._native.__path__[0]).glob("*.so"))
-SANITIZED = bool(os.environ.get("TRUNKLINE_SANITIZE"))
+SANITIZED = any(b"__asan_report" in binary.read_bytes() for binary in BINARIES)
 
 
 def told(*command: str) -> str:
@@ -116,6 +116,7 @@ def test_tables_that_outlive_everything_are_no_harm() -> None:
     assert int(run(program)) == 140
 
 
+@pytest.mark.skipif(SANITIZED, reason="the address checks' own allocator keeps its locks over a fork")
 def test_a_child_forked_beside_reading_threads_reads_for_itself() -> None:
     """N05: fork after threads: no lock of the parent's other threads is held for ever in the child."""
     program = HEAD + (
@@ -175,7 +176,7 @@ def test_a_second_interpreter_in_the_process_is_refused_or_served() -> None:
     assert run(program) == "alive 3\n"
 
 
-def test_errors_of_every_kernel_leave_the_module_usable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_every_kernel_leave_the_module_usable() -> None:
     """N05: what is thrown at the doors (wrong types, closed buffers) changes nothing behind them."""
     from engine._native import sdp, sip
 
@@ -184,6 +185,6 @@ def test_errors_of_every_kernel_leave_the_module_usable(monkeypatch: pytest.Monk
     released.release()
     for door in doors:
         for wrong in (None, 5, object(), [], released, memoryview(b"abcdef")[::2]):
-            with pytest.raises((TypeError, ValueError, BufferError, OSError, Exception)):
+            with pytest.raises((TypeError, ValueError, BufferError, TraceError)):
                 door(wrong)
     assert len(read(capture(2)).calls) == 2

@@ -269,7 +269,7 @@ def test_what_has_no_sip_start_line_is_refused(data: bytes) -> None:
 
 
 def test_sniff_sees_messages_and_nothing_else() -> None:
-    for data in (b"SIP/2.0 200 OK", b"\r\n\r\nINVITE sip:a SIP/2.0\r\n", b"X-Y sip:a SIP/9"):
+    for data in (b"SIP/2.0 200 OK", b"\r\n\r\nINVITE sip:a SIP/2.0\r\n", b"X-Y sip:a SIP/9", b"INVITE sip:\r@b SIP/2.0\r\n"):
         assert sip.sniff(data)
     for data in (
         b"",
