@@ -115,6 +115,14 @@ def credentials_of(value: str) -> Credentials:
     )  # fmt: skip
 
 
+def next_nonce(value: str) -> str:
+    """The nextnonce of an Authentication-Info value (RFC 7616 3.5), "" where there is none to be read."""
+    try:
+        return parameters(f"Digest {value}").get("nextnonce", "")
+    except BadAuthorization:
+        return ""
+
+
 # ---- the digest ----
 
 
@@ -167,16 +175,18 @@ class Client:
         self._challenge: Challenge | None = None
         self._count = 0
         self._unsettled = False  # an answer was given, and not accepted yet
+        self._proven = False  # the nonce was good before
         self._stale_in_a_row = 0
 
     def take(self, challenge: Challenge) -> bool:
         """Takes a challenge over; whether it is worth to answer it. It is not when it refuses an answer that was given (22.1), unless
-        that was only stale, and even then not for ever."""
+        that was only stale, and even then not for ever, or its nonce was good before and is used up now."""
         before, self._challenge = self._challenge, challenge
         if before is None or before.nonce != challenge.nonce:
             self._count = 0
         refused, self._unsettled = self._unsettled, False
-        if not refused:
+        proven, self._proven = self._proven, False
+        if not refused or proven:
             self._stale_in_a_row = 0
             return True
         self._stale_in_a_row += 1
@@ -185,6 +195,7 @@ class Client:
     def accepted(self, nextnonce: str = "") -> None:
         """The answer was good: a later challenge means that the nonce is used up. `nextnonce` as Authentication-Info tells it."""
         self._unsettled = False
+        self._proven = True
         self._stale_in_a_row = 0
         if nextnonce and self._challenge is not None:
             self._challenge = msgspec.structs.replace(self._challenge, nonce=nextnonce)
@@ -310,5 +321,5 @@ class Server:
 
 __all__ = [
     "ALGORITHMS", "BadAuthorization", "Challenge", "Client", "Credentials", "Server", "Verdict", "challenge_of", "chosen",
-    "credentials_of", "parameters", "response_of", "secret_of",
+    "credentials_of", "next_nonce", "parameters", "response_of", "secret_of",
 ]  # fmt: skip

@@ -135,8 +135,16 @@ def test_a_client_gives_up_where_its_answer_is_refused() -> None:
     assert client.take(first)
     client.answer("REGISTER", "sip:x")
     assert not client.take(second)
+    assert client.take(second)  # nothing was answered since
+    client.answer("REGISTER", "sip:x")
+    client.accepted()
+    client.answer("REGISTER", "sip:x")
+    assert client.take(first)  # its nonce was good before: it is used up, and nothing is refused
     client.accepted("next")
     assert credentials_of(client.answer("REGISTER", "sip:x")).nonce == "next"
+    client.accepted()
+    assert client.take(auth.Challenge(realm="r", nonce="b", qop=("auth",)))
+    client.answer("REGISTER", "sip:x")
     told = []
     for nonce in itertools.islice("cdefgh", 6):
         told.append(client.take(auth.Challenge(realm="r", nonce=nonce, stale=True, qop=("auth",))))
