@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from engine._native.sip import Flag, ViaFlag
+from engine._native.sip import AddressFlag, Flag, UriFlag, ViaFlag
 from engine.sip import compose
 from engine.sip.flow import Flow
 from engine.sip.message import DEFECTS, Message, parse
@@ -32,9 +32,10 @@ TRANSACTIONS_MAX: Final = 200_000
 # Where it ends, or what it asks for, cannot be told (RFC 4475 3.1.2).
 VERSION_BAD: Final = int(Flag.VERSION_BAD)
 RPORT, VIA_MALFORMED = int(ViaFlag.RPORT), int(ViaFlag.MALFORMED)
+UNBALANCED, BAD_CHARACTER = int(AddressFlag.UNBALANCED), int(UriFlag.BAD_CHARACTER)
 UNUSABLE: Final = int(
     Flag.LENGTH_INVALID | Flag.LENGTH_CONFLICT | Flag.BODY_SHORT | Flag.NO_BLANK_LINE | Flag.URI_SPACES | Flag.METHOD_BAD
-    | Flag.START_LINE_SPACES | Flag.STATUS_BAD | Flag.STATUS_RANGE
+    | Flag.START_LINE_SPACES | Flag.STATUS_BAD | Flag.STATUS_RANGE | Flag.QUOTE_UNBALANCED
 )  # fmt: skip
 
 
@@ -104,6 +105,13 @@ def defect_of(message: Message) -> str:
         return "Via is malformed"
     if not message.call_id:
         return "Call-ID is empty"
+    if b";;" in message.tokens.header("Via")[0]:
+        return "Via has a parameter without a name"
+    if message.is_request and message.tokens.request_uri.startswith(b"<"):
+        return "the Request-URI stands in angle brackets"
+    for name, address in (("From", message.sender), ("To", message.recipient)):
+        if address is not None and (int(address.flags) & UNBALANCED or int(address.parsed.flags) & BAD_CHARACTER):
+            return f"{name} is malformed"
     # plain numbers: operators of flags are slow, and this is done for every message
     unusable = int(message.tokens.flags) & UNUSABLE
     return next((DEFECTS[flag] for flag in DEFECTS if int(flag) & unusable), "") if unusable else ""
