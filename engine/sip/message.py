@@ -5,7 +5,8 @@ The bytes are read once by the native tokenizer; everything here is looked up on
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, overload
 
 from engine._native.sip import (
     Address,
@@ -49,6 +50,30 @@ DEFECTS: dict[Flag, str] = {
     Flag.REASON_MISSING: "no space follows the status code",
     Flag.QUOTE_UNBALANCED: "a quoted string never closes",
 }
+
+
+Value = TypeVar("Value")
+
+
+class _once(Generic[Value]):
+    """A value that is worked out when it is first asked for. functools.cached_property takes a lock for it, in Python 3.11."""
+
+    def __init__(self, work: Callable[[Any], Value]) -> None:
+        self._work = work
+        self.__doc__ = work.__doc__
+
+    def __set_name__(self, owner: type[object], name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, message: None, owner: type[object]) -> _once[Value]: ...
+    @overload
+    def __get__(self, message: object, owner: type[object]) -> Value: ...
+    def __get__(self, message: object | None, owner: type[object]) -> Value | _once[Value]:
+        if message is None:
+            return self
+        value = message.__dict__[self._name] = self._work(message)
+        return value
 
 
 def text(value: bytes) -> str:
@@ -95,7 +120,7 @@ class Message:
     def reason(self) -> str:
         return text(self.tokens.reason)
 
-    @cached_property
+    @_once
     def request_uri(self) -> Uri | None:
         """Parts of the Request-URI; None for responses."""
         return parse_uri(self.tokens.request_uri) if self.is_request else None
@@ -133,29 +158,29 @@ class Message:
     def call_id(self) -> str:
         return self.value("Call-ID")
 
-    @cached_property
+    @_once
     def cseq(self) -> tuple[int, str] | None:
         """Number and method; None when missing or malformed."""
         values = self.tokens.header("CSeq")
         found = parse_cseq(values[0]) if values else None
         return (found[0], text(found[1])) if found else None
 
-    @cached_property
+    @_once
     def sender(self) -> Address | None:
         """The From header."""
         return self._address("From")
 
-    @cached_property
+    @_once
     def recipient(self) -> Address | None:
         """The To header."""
         return self._address("To")
 
-    @cached_property
+    @_once
     def vias(self) -> list[Via]:
         """Via elements, topmost first."""
         return [parse_via(element) for element in self.elements("Via")]
 
-    @cached_property
+    @_once
     def contacts(self) -> list[Address]:
         return self.addresses("Contact")
 

@@ -192,15 +192,17 @@ class NonInviteClient(ClientTransaction):
 class ServerTransaction(Transaction):
     """A request to us. `respond` sends an answer; what was sent last is sent again for a request that comes again."""
 
-    __slots__ = ("_last", "flow")
+    __slots__ = ("_last", "flow", "via")
 
     def __init__(
         self, request: Message, send: Send, clock: Clock, timers: Timers, *, reliable: bool, on_end: OnEnd, flow: Flow | None = None
     ) -> None:
-        """`flow` is what the request came over, for those who look at it; answers go to `send`."""
+        """`flow` is what the request came over, for those who look at it; answers go to `send`. `via` is the topmost Via of every
+        answer, once somebody has worked it out."""
         super().__init__(request, send, clock, timers, reliable=reliable, on_end=on_end)
         self._last = b""
         self.flow = flow
+        self.via = ""
 
     @property
     def answered(self) -> bool:
@@ -218,10 +220,10 @@ class InviteServer(ServerTransaction):
     __slots__ = ("_interval_s", "_on_ack", "_on_no_ack", "_trying")
 
     def __init__(
-        self, request: Message, send: Send, clock: Clock, timers: Timers, *, reliable: bool, on_end: OnEnd, trying: bytes,
-        on_ack: OnMessage, on_no_ack: OnEnd, flow: Flow | None = None,
+        self, request: Message, send: Send, clock: Clock, timers: Timers, *, reliable: bool, on_end: OnEnd,
+        trying: Callable[[], bytes], on_ack: OnMessage, on_no_ack: OnEnd, flow: Flow | None = None,
     ) -> None:  # fmt: skip
-        """`trying` is the 100 that is sent when the user says nothing for 200 ms; `on_no_ack` tells that a refusal was never
+        """`trying` makes the 100 that is sent when the user says nothing for 200 ms; `on_no_ack` tells that a refusal was never
         acknowledged."""
         super().__init__(request, send, clock, timers, reliable=reliable, on_end=on_end, flow=flow)
         self._trying = trying
@@ -233,8 +235,8 @@ class InviteServer(ServerTransaction):
 
     def _say_trying(self) -> None:
         if self._state == "Proceeding" and not self._last:
-            self._last = self._trying
-            self._transmit(self._trying)
+            self._last = self._trying()
+            self._transmit(self._last)
 
     def respond(self, status: int, data: bytes) -> None:
         """Sends an answer of the user. Raises RuntimeError behind a final one, except for a 2xx that is sent again."""

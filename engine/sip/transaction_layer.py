@@ -237,7 +237,10 @@ class TransactionLayer:
 
         transaction: InviteServer | NonInviteServer
         if request.method == "INVITE":
-            trying = compose.response(request, 100, via=via_of_request(request, flow.peer))
+
+            def trying() -> bytes:
+                return compose.response(request, 100, via=via_of_request(request, flow.peer))
+
             transaction = InviteServer(
                 request, send, self._clock, self._timers, reliable=flow.reliable, on_end=ended, trying=trying,
                 on_ack=lambda ack: self._user.on_ack(ack, flow), on_no_ack=lambda: self._user.on_no_ack(transaction),  # type: ignore[arg-type]
@@ -260,8 +263,11 @@ class TransactionLayer:
         """Answers a request; what was sent. Raises RuntimeError when it was answered finally before, ValueError for a bad header."""
         if transaction.flow is None or transaction.terminated:
             raise RuntimeError("the transaction is over")
-        via = via_of_request(transaction.request, transaction.flow.peer)
-        data = compose.response(transaction.request, status, reason, to_tag=to_tag, headers=headers or (), body=body, via=via)
+        if not transaction.via:
+            transaction.via = via_of_request(transaction.request, transaction.flow.peer)
+        data = compose.response(
+            transaction.request, status, reason, to_tag=to_tag, headers=headers or (), body=body, via=transaction.via
+        )
         transaction.respond(status, data)
         return data
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from typing import Any
 
 import msgspec
@@ -29,8 +30,10 @@ VERIFY_STEP = 500
 
 def chained(before: bytes, row: AuditRow) -> bytes:
     """The digest of a row behind the one with the digest `before`: SHA-256, 32 bytes."""
+    # a time that was told as an integer or as -0.0 is read back as a float above it
+    at = float(row.at) + 0.0
     told = (
-        row.number, row.at, short(row.actor), short(row.action), short(row.target), clean(row.outcome), clean(row.request_id),
+        row.number, at, short(row.actor), short(row.action), short(row.target), clean(row.outcome), clean(row.request_id),
         clean(row.address), row.detail,
     )  # fmt: skip
     written = json.dumps(told, sort_keys=True, separators=(",", ":"))
@@ -68,7 +71,12 @@ class Audit:
         since: float | None = None,
         until: float | None = None,
     ) -> tuple[list[AuditRow], str | None]:
-        """A page of the log, newest first, and the cursor of the next one. Raises BadCursor; ValueError for a limit out of range."""
+        """A page of the log, newest first, and the cursor of the next one.
+
+        Raises BadCursor; ValueError for a limit out of range and times that are no numbers.
+        """
+        if any(bound is not None and math.isnan(bound) for bound in (since, until)):
+            raise ValueError("a bound must be a number")
         conditions: list[sa.ColumnElement[bool]] = []
         if cursor is not None:
             conditions.append(_AUDIT.number < number_of(_LIST, cursor))

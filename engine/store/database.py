@@ -59,6 +59,7 @@ _POSTGRESQL: Final[dict[str, tuple[type[StoreError], str]]] = {
     "3D": (Unavailable, "there is no database of that name"),
     "XX": (Damaged, "the database reports that it is damaged"),
 }
+_OUT_OF_RANGE: Final = "a value is out of the range that the database keeps"
 
 
 def parsed(url: str) -> URL:
@@ -87,11 +88,15 @@ def translated(error: Exception) -> Exception:
     if isinstance(error, IntegrityError):
         told = re.sub(r"\s+", " ", str(error.orig)).split("DETAIL", 1)[0]
         return Conflict(f"the database refuses the row: {told[-200:].strip()}")
+    if isinstance(error, OverflowError):
+        return ValueError(_OUT_OF_RANGE)
     if isinstance(error, OSError):  # TimeoutError is one
         return Unavailable(f"the database does not answer: {error.strerror or type(error).__name__}")
     # drivers' errors come as they are from connecting, and wrapped by SQLAlchemy from everything else
     origin: Any = error.orig if isinstance(error, DBAPIError) else error
     state = getattr(origin, "sqlstate", None) or ""
+    if state.startswith("22"):  # data exceptions, also those that the driver finds before it sends anything
+        return ValueError(_OUT_OF_RANGE)
     known = _SQLITE.get((getattr(origin, "sqlite_errorcode", None) or 0) & 0xFF)
     known = known or _POSTGRESQL.get(state) or _POSTGRESQL.get(state[:2])
     if known:

@@ -22,6 +22,7 @@ from engine.store.visibility import visible
 _JOBS = models.jobs.c
 _LIST = "jobs"
 ATTEMPTS_MAX = 3
+_ATTEMPT_LAST = 2**31 - 1
 
 
 class Jobs:
@@ -59,6 +60,7 @@ class Jobs:
             conditions.append(sa.tuple_(_JOBS.created_at, _JOBS.id) < sa.tuple_(sa.literal(at), sa.literal(id)))
         if call is not None and not 0 < call <= models.INTEGER_MAX:
             return [], None
+        state = None if state is None else models.clean(state)
         for column, wanted in ((_JOBS.state, state), (_JOBS.kind, kind), (_JOBS.call, call)):
             if wanted is not None:
                 conditions.append(column == wanted)
@@ -122,6 +124,8 @@ class Jobs:
         )
 
     async def _report(self, id: str, attempt: int, **values: Any) -> bool:
+        if not 0 < attempt <= _ATTEMPT_LAST:
+            return False
         held = sa.and_(_JOBS.id == id, _JOBS.state == "running", _JOBS.attempts == attempt)
         return await self._changed(held, **values)
 

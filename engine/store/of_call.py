@@ -45,6 +45,8 @@ class OfCall(Generic[Row]):
         """Changes fields; whether the row is there. Raises ValueError for one that stays as it is or is none."""
         if other := changes.keys() - (set(self._row_type.__struct_fields__) - FIXED):
             raise ValueError(f"{min(other)} cannot be changed")
+        if not changes:
+            return await self.get(id) is not None
         async with self._database.writing() as connection:
             statement = self._table.update().where(self._table.c.id == id).values(**changes)
             return (await connection.execute(statement)).rowcount == 1

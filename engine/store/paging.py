@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 from typing import Final, TypeVar
 
 import msgspec
 
 from engine.store.errors import BadCursor
-from engine.store.models import INTEGER_MAX
+from engine.store.models import INTEGER_MAX, clean
 
 CURSOR_MAX_CHARS: Final = 200
 LIMIT_MAX: Final = 1000
@@ -59,7 +60,7 @@ def timed_cursor_of(list_name: str, at: float, id: str) -> str:
 def time_of(list_name: str, cursor: str) -> tuple[float, str]:
     """The time and id that a cursor stands behind. Raises BadCursor."""
     found = _read(cursor, _Timed)
-    if found.list_name != list_name:
+    if found.list_name != list_name or not math.isfinite(found.at) or clean(found.id) != found.id:
         raise BadCursor("the cursor is none of this list")
     return found.at, found.id
 

@@ -57,7 +57,7 @@ class Bench:
 
     def invite_server(self, reliable: bool = False) -> InviteServer:
         return InviteServer(
-            request(), self.send, self.clock, TIMERS, reliable=reliable, on_end=lambda: self.told.append("end"), trying=b"TRYING",
+            request(), self.send, self.clock, TIMERS, reliable=reliable, on_end=lambda: self.told.append("end"), trying=lambda: b"TRYING",
             on_ack=lambda ack: self.told.append("ack"), on_no_ack=lambda: self.told.append("no ack"),
         )  # fmt: skip
 

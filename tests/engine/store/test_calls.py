@@ -12,7 +12,9 @@ import pytest
 
 from engine.store import BadCursor, CallFilter, CallRow, Conflict, KeptTrace, Owner, Store
 from engine.store.archive import rows_of
-from engine.store.rows import KeptCall, RecordingRow, TraceRow
+from engine.store.calls import BATCH_CALLS
+from engine.store.packing import PART_BYTES, PART_MESSAGES, Packer
+from engine.store.rows import FindingRow, KeptCall, MessageRow, RecordingRow, StreamRow, TraceRow
 from engine.trace import read, report
 from tests.data.scene import Scene
 
@@ -48,6 +50,17 @@ def of_rows(*rows: CallRow, owner: str = "ann", team: str | None = None) -> Kept
     trace = TraceRow(str(uuid.uuid4()), "t", "paste", 1, "", AT, owner, team, {})
     calls = tuple(KeptCall(msgspec.structs.replace(call, trace_id=trace.id), (), (), ()) for call in rows)
     return KeptTrace(trace, calls, (), ())
+
+
+def message(number: int, text: bytes) -> MessageRow:
+    return MessageRow(number, 2**60, None, "192.0.2.2:5060", "UDP", "BYE", 0, 2**32, False, 0, 2, text)
+
+
+def with_messages(*messages: list[MessageRow]) -> KeptTrace:
+    told = of_rows(*(row() for _ in messages))
+    packer = Packer()
+    calls = (msgspec.structs.replace(call, messages=packer.pack(rows)) for call, rows in zip(told.calls, messages, strict=True))
+    return msgspec.structs.replace(told, calls=tuple(calls))
 
 
 def test_a_call_comes_back_as_it_was_under_each_name(play: Play) -> None:
@@ -241,3 +254,163 @@ def test_numbers_are_given_once_whoever_keeps(url: str) -> None:
             await store.close()
 
     asyncio.run(run())
+
+
+def test_all_legs_of_a_call_lead_to_it(play: Play) -> None:
+    ids = ("leg1@a", "leg2@b", "𝄞" * 400, "a\0b")
+
+    async def scenario(store: Store) -> None:
+        names = await store.calls.keep(of_rows(row(call_ids=ids), row()))
+        for call_id in ids:
+            rows, _ = await store.calls.list(CallFilter(call_id=call_id))
+            assert [found.number for found in rows] == [names.calls[0].number]
+            assert rows[0].call_ids == (*ids[:3], "a\u2400b")
+        assert await store.calls.get("leg1@") is None
+
+    play(scenario)
+
+
+def test_long_call_ids_that_begin_alike_are_apart(play: Play) -> None:
+    async def scenario(store: Store) -> None:
+        ids = ["x" * 6000 + end for end in ("", "a", "A", "ab")]
+        names = await store.calls.keep(of_rows(*(row(call_ids=(call_id,)) for call_id in ids)))
+        for name, call_id in zip(names.calls, ids, strict=True):
+            found = await store.calls.get(call_id)
+            assert found is not None
+            assert (found.number, found.call_ids) == (name.number, (call_id,))
+
+    play(scenario)
+
+
+def test_a_number_is_one_before_it_is_a_call_id(play: Play) -> None:
+    async def scenario(store: Store) -> None:
+        one, two = (await store.calls.keep(of_rows(row(), row(call_ids=("1",))))).calls
+        of_uuid = (await store.calls.keep(of_rows(row(call_ids=(one.uuid, "77"))))).calls[0]
+        for name, number in ((str(one.number), one.number), (one.uuid, one.number), ("77", of_uuid.number), (77, None)):
+            found = await store.calls.get(name)
+            assert (found and found.number) == number
+        assert await store.calls.delete(one.number)
+        for name, number in (("1", two.number), (1, None), (one.uuid, of_uuid.number)):
+            found = await store.calls.get(name)
+            assert (found and found.number) == number
+
+    play(scenario)
+
+
+def test_of_calls_with_one_call_id_each_sees_the_newest_of_theirs(play: Play) -> None:
+    async def scenario(store: Store) -> None:
+        ids = ("same@x",)
+        numbers = [
+            (await store.calls.keep(of_rows(row(call_ids=ids, owner=owner, team=team)))).calls[0].number
+            for owner, team in (("ann", None), ("ben", "red"), ("eve", None))
+        ]
+        for who, number in (
+            (Owner("ann"), numbers[0]), (Owner("ann", "red"), numbers[1]), (Owner("eve", "red"), numbers[2]), (None, numbers[2]),
+            (Owner("cy"), None),
+        ):  # fmt: skip
+            found = await store.calls.get("same@x", who)
+            assert (found and found.number) == number
+
+    play(scenario)
+
+
+def test_pages_of_a_filter_skip_what_is_deleted_on_the_way(play: Play) -> None:
+    async def scenario(store: Store) -> None:
+        told = [row(outcome="busy" if at % 2 else "answered", team="red" if at % 3 else None) for at in range(30)]
+        names = (await store.calls.keep(of_rows(*told))).calls
+        wanted = [names[at].number for at in range(29, -1, -1) if at % 2 and at % 3]
+        seen: list[int] = []
+        cursor = None
+        while True:
+            rows, cursor = await store.calls.list(CallFilter(outcome="busy"), cursor, 3, visible_to=Owner("ben", "red"))
+            seen += [call.number for call in rows]
+            assert await store.calls.delete(seen[-1])
+            if cursor is None:
+                break
+        assert seen == wanted
+        whole, cursor = await store.calls.list(limit=1000)
+        assert len(whole) == 30 - len(range(0, len(wanted), 3))
+        assert cursor is None
+
+    play(scenario)
+
+
+def test_a_long_call_is_read_in_parts(play: Play) -> None:
+    few = [message(at, b"BYE" + bytes([at % 256])) for at in range(PART_MESSAGES + 7)]
+    large = [message(at, bytes([at]) * PART_BYTES) for at in range(1, 3)]
+
+    async def scenario(store: Store) -> None:
+        names = await store.calls.keep(with_messages(few, large, []))
+        for name, messages, parts in zip(names.calls, (few, large, []), (2, 2, 0), strict=True):
+            told = [part async for part in store.calls.message_parts(name.number)]
+            assert len(told) == parts
+            assert [one for part in told for one in part] == messages
+
+    play(scenario)
+
+
+def test_findings_and_streams_of_any_kind_come_back(play: Play) -> None:
+    text = "\ud800\0 𝄞" * 300
+    as_kept = "\ufffd\u2400 𝄞" * 300
+    evidence = [{"call_id": text, "message": 2**60, "at": None, "x": [1.5, {"\0": True}]}]
+    finding = FindingRow("rule", "critical", "media", text, text, text, text, 0.25, 2**60, evidence)
+    bare = StreamRow(
+        2**60, "[2001:db8::1]:65535", "x", "", 2**32 - 1, "", None, None, 0, 0, -5, 0.0, 0.0, 0.0, 0.0, None, None, None, False
+    )
+    full = StreamRow(1, text, text, text, 0, text, 127, AT, 2**60, 2**60, 3, 99.99, 1e9, 0.01, 5.5, 4.5, 1.0, 0.5, True)
+
+    async def scenario(store: Store) -> None:
+        told = of_rows(row(), row())
+        whole = msgspec.structs.replace(
+            told,
+            calls=(told.calls[0], msgspec.structs.replace(told.calls[1], findings=(finding, finding), streams=(full, bare))),
+        )
+        one, two = (await store.calls.keep(whole)).calls
+        assert await store.calls.findings(one.number) == await store.calls.streams(one.number) == []
+        where = {"call": two.number, "trace_id": told.trace.id}
+        kept_finding = msgspec.structs.replace(
+            finding, title=as_kept, detail=as_kept, recommendation=as_kept, rfc=as_kept, **where
+        )
+        assert await store.calls.findings(two.number) == [kept_finding] * 2
+        kept_full = msgspec.structs.replace(full, source=as_kept, target=as_kept, direction=as_kept, codec=as_kept, **where)
+        assert await store.calls.streams(two.number) == [kept_full, msgspec.structs.replace(bare, **where)]
+
+    play(scenario)
+
+
+def test_a_trace_is_kept_whole_or_not_at_all(play: Play) -> None:
+    async def scenario(store: Store) -> None:
+        rows = [row() for _ in range(2 * BATCH_CALLS + 3)]
+        for last, error in ((rows[0], Conflict), (row(duration_ms=2**70), ValueError), (row(message_count=-(2**63) - 1), ValueError)):
+            with pytest.raises(error):
+                await store.calls.keep(of_rows(*rows, last))
+            assert await store.calls.list() == ([], None)
+            assert await store.traces.list() == ([], None)
+        names = await store.calls.keep(of_rows(*rows, row(duration_ms=2**63 - 1, message_count=-(2**63))))
+        assert len(names.calls) == len({call.number for call in names.calls}) == 2 * BATCH_CALLS + 4
+        found = await store.calls.get(names.calls[-1].number)
+        assert found is not None
+        assert (found.duration_ms, found.message_count) == (2**63 - 1, -(2**63))
+
+    play(scenario)
+
+
+def test_a_pasted_message_is_a_call_without_times(play: Play) -> None:
+    text = (
+        b"INVITE sip:b@x SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKp\r\nFrom: <sip:a@x>;tag=1\r\nTo: <sip:b@x>\r\n"
+        b"Call-ID: pasted@x\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n"
+    )
+    tables = read(text)
+    told = rows_of(tables, report(tables), name="p", owner="ann", source="paste", at=AT)
+
+    async def scenario(store: Store) -> None:
+        await store.calls.keep(told)
+        found = await store.calls.get("pasted@x")
+        assert found is not None
+        assert (found.started_at, found.answered_at, found.ended_at, found.duration_ms) == (None, None, None, None)
+        assert (found.from_user, found.from_host, found.to_user) == ("a", "x", "b")
+        [only] = await store.calls.messages(found.number)
+        assert (only.at_ns, only.text) == (None, text)
+        assert (await store.calls.list(CallFilter(since=0.0)))[0] == []
+
+    play(scenario)

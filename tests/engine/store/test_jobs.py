@@ -9,10 +9,21 @@ from typing import Any
 import pytest
 
 from engine.store import BadCursor, Conflict, JobRow, Owner, Store
+from engine.store.paging import timed_cursor_of
+from tests.engine.store.racing import over_store, race
+from tests.engine.store.test_calls import of_rows, row
 
 Scenario = Callable[[Store], Awaitable[None]]
 Play = Callable[[Scenario], None]
 AT = 1_700_000_000.0
+CLAIMING = """
+NOW = 1_700_000_060.0
+async def run(store, worker):
+    while (found := await store.jobs.claim(worker, NOW, 60)) is not None:
+        assert not await store.jobs.done(found.id, found.attempts - 1, NOW, {"by": "dead"})
+        assert await store.jobs.done(found.id, found.attempts, NOW, {"by": worker})
+        print(found.id)
+"""
 
 
 def job(id: str, **fields: Any) -> JobRow:
@@ -128,3 +139,138 @@ def test_jobs_are_listed_in_pages_for_their_owner(play: Play) -> None:
             await store.jobs.list("nonsense")
 
     play(scenario)
+
+
+@pytest.mark.slow
+def test_processes_share_out_the_jobs_of_a_dead_worker(url: str) -> None:
+    async def made() -> None:
+        store = await Store.open(url)
+        for at in range(30):
+            await store.jobs.add(job(f"{at:02}"))
+            assert await store.jobs.claim("dead", AT, 60) is not None
+        assert await store.jobs.claim("late", AT + 59, 60) is None
+        await store.close()
+
+    async def check(told: dict[str, str]) -> None:
+        store = await Store.open(url)
+        rows, _ = await store.jobs.list()
+        assert {found.id: found.worker for found in rows} == told
+        for found in rows:
+            assert (found.state, found.attempts, found.result) == ("done", 2, {"by": found.worker})
+        await store.close()
+
+    asyncio.run(made())
+    lines = race(over_store(CLAIMING), [(url, worker) for worker in "abcd"])
+    told = [(line, worker) for worker, of_worker in zip("abcd", lines, strict=True) for line in of_worker]
+    assert len(told) == 30
+    asyncio.run(check(dict(told)))
+
+
+def test_a_job_that_is_cancelled_is_no_longer_its_workers(play: Play) -> None:
+    async def scenario(store: Store) -> None:
+        await store.jobs.add(job("j"))
+        assert await store.jobs.claim("w", AT, 60) is not None
+        assert await store.jobs.cancel("j", AT + 1, "unwanted")
+        assert not await store.jobs.cancel("j", AT + 2, "again")
+        assert not await store.jobs.renew("j", 1, AT + 3, 60)
+        assert not await store.jobs.done("j", 1, AT + 3, {})
+        assert not await store.jobs.failed("j", 1, AT + 3, "x", again_at=AT + 4)
+        assert not await store.jobs.cancel("nobody", AT, "x")
+        found = await store.jobs.get("j")
+        assert found is not None
+        assert (found.state, found.error, found.finished_at, found.result) == ("failed", "unwanted", AT + 1, None)
+        assert await store.jobs.claim("w", AT + 999, 60) is None
+
+    play(scenario)
+
+
+def test_an_attempt_that_never_was_reports_nothing(play: Play) -> None:
+    async def scenario(store: Store) -> None:
+        await store.jobs.add(job("j"))
+        assert not await store.jobs.done("j", 0, AT, {})
+        assert await store.jobs.claim("w", AT, 60) is not None
+        for attempt in (-1, 0, 2, 2**31, 2**80):
+            assert not await store.jobs.renew("j", attempt, AT, 60)
+            assert not await store.jobs.done("j", attempt, AT, {})
+            assert not await store.jobs.failed("j", attempt, AT, "x")
+        assert await store.jobs.done("j", 1, AT, {})
+
+    play(scenario)
+
+
+def test_spent_jobs_of_other_kinds_are_left_alone(play: Play) -> None:
+    async def scenario(store: Store) -> None:
+        for id, kind in (("a", "x"), ("b", "y")):
+            await store.jobs.add(job(id, kind=kind))
+        for at in range(2):
+            assert await store.jobs.claim("w", AT + at, 1, kinds=["x", "y"], attempts_max=1) is not None
+        assert await store.jobs.claim("w", AT + 99, 1, kinds=["x"], attempts_max=1) is None
+        states = [(found.id, found.state) for found in (await store.jobs.list())[0]]
+        assert states == [("b", "running"), ("a", "failed")]
+        found = await store.jobs.claim("w", AT + 99, 1, kinds=["y"], attempts_max=2)
+        assert found is not None
+        assert (found.id, found.attempts, found.started_at) == ("b", 2, AT + 1)
+
+    play(scenario)
+
+
+def test_a_job_of_anything_comes_back(play: Play) -> None:
+    async def scenario(store: Store) -> None:
+        anything = {"\ud800": ["\0", 2**70, -0.5, None, {"𝄞": []}]}
+        call = (await store.calls.keep(of_rows(row()))).calls[0].number
+        told = job("j", payload=anything, kind="𝄞" * 255, call=call, error="a" * 9000, owner="o" * 255)
+        await store.jobs.add(told)
+        assert await store.jobs.get("j") == told
+        for text in ("a\0b", "\ud800", "x" * 400, ""):
+            assert await store.jobs.list(state=text) == await store.jobs.list(kind=text) == ([], None)
+            assert await store.jobs.get(text) is None
+        assert await store.jobs.claim("w", AT, 60, kinds=["a\0b"]) is None
+        assert await store.jobs.claim("\ud800", AT, 60, kinds=["𝄞" * 255]) is not None
+        assert await store.jobs.done("j", 1, AT, anything)
+        found = await store.jobs.get("j")
+        assert found is not None
+        assert (found.result, found.worker) == (anything, "\ufffd")
+        assert (await store.jobs.list(call=call))[0] == [found]
+        assert await store.calls.delete(call)
+        assert await store.jobs.get("j") is None
+        with pytest.raises(Conflict):
+            await store.jobs.add(job("k", call=call))
+        with pytest.raises(ValueError, match="range"):
+            await store.jobs.add(job("k", call=2**80))
+
+    play(scenario)
+
+
+def test_jobs_of_one_moment_are_walked_once_while_new_ones_come(play: Play) -> None:
+    async def scenario(store: Store) -> None:
+        for at in range(20):
+            await store.jobs.add(job(f"{at:02}", created_at=AT + at // 7, state="queued" if at % 3 else "done"))
+        seen: list[str] = []
+        cursor = None
+        while True:
+            rows, cursor = await store.jobs.list(cursor, limit=3, state="queued")
+            seen += [found.id for found in rows]
+            await store.jobs.add(job(f"new {len(seen)}", created_at=AT + 100))
+            if cursor is None:
+                break
+        assert seen == [f"{at:02}" for at in range(19, -1, -1) if at % 3]
+        for wrong in (timed_cursor_of("traces", AT, "x"), timed_cursor_of("jobs", AT, "\0"), ""):
+            with pytest.raises(BadCursor):
+                await store.jobs.list(wrong)
+
+    play(scenario)
+
+
+def test_many_spent_jobs_fail_whoever_asks(url: str) -> None:
+    async def run() -> None:
+        stores = [await Store.open(url) for _ in range(3)]
+        for at in range(40):
+            await stores[0].jobs.add(job(f"{at:02}", state="running", attempts=3, lease_until=AT, worker="dead"))
+        await stores[0].jobs.add(job("good"))
+        claimed = await asyncio.gather(*(stores[at % 3].jobs.claim(f"w{at}", AT, 60) for at in range(12)))
+        assert [found.id for found in claimed if found is not None] == ["good"]
+        assert len((await stores[1].jobs.list(state="failed"))[0]) == 40
+        for store in stores:
+            await store.close()
+
+    asyncio.run(run())
