@@ -6,6 +6,7 @@ need=()
 command -v tshark >/dev/null || need+=(tshark)
 command -v sngrep >/dev/null || need+=(sngrep)
 command -v wrk >/dev/null || need+=(wrk)
+command -v sipp >/dev/null || need+=(sip-tester)
 [ -e /usr/include/osipparser2/osip_message.h ] || need+=(libosip2-dev)
 if [ ${#need[@]} -gt 0 ]; then
     echo "installing ${need[*]}"

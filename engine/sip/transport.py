@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
 from collections.abc import Callable
 from typing import Any, Final, cast
@@ -84,6 +85,13 @@ class Udp(asyncio.DatagramProtocol):
         assert self._transport is not None
         host, port, *_ = self._transport.get_extra_info("sockname")
         return host, port
+
+    @property
+    def socket(self) -> socket.socket:
+        """The socket itself, for its options."""
+        assert self._transport is not None
+        found: socket.socket = self._transport.get_extra_info("socket")
+        return found
 
     def flow(self, peer: tuple[str, int]) -> UdpFlow:
         """The flow to a peer's address; the same one each time while it is in use."""
