@@ -163,6 +163,6 @@ class Part:
     `expected_bytes` sizes its tables. Raises MemoryError when they do not fit.
     """
 
-    def __init__(self, whole: Trace, expected_bytes: int = 0) -> None: ...
+    def __new__(cls, whole: Trace, expected_bytes: int = 0) -> Part: ...
     def read(self, first: int, until: int) -> None:
         """Reads the records that begin in [first, until); what the part held before is forgotten."""
