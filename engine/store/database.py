@@ -147,6 +147,7 @@ class Database:
         )  # fmt: skip
         sa.event.listen(engine.sync_engine, "connect", self._set_up)
         sa.event.listen(engine.sync_engine, "begin", _begin)
+        sa.event.listen(engine.sync_engine, "close", _undo)
         return engine
 
     def _set_up(self, connection: Any, record: object) -> None:
@@ -225,6 +226,20 @@ class Database:
 
 def _begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN")
+
+
+def _undo(connection: Any, record: object) -> None:
+    """Ends the transaction of a SQLite connection that is about to be closed.
+
+    Where a task was cancelled in the middle of a statement, the statement lives on in the error's traceback. SQLite closes such a
+    connection only in name, and it would hold the lock of writers until the garbage is collected.
+    """
+    driver = connection.driver_connection
+    # aiosqlite has no public way to do this: straight to the connection's thread, ahead of the closing. Nothing here may wait, or
+    # another cancellation could end it.
+    queue, direct = getattr(driver, "_tx", None), getattr(driver, "_connection", None)
+    if queue is not None and direct is not None:
+        queue.put_nowait((None, direct.rollback))
 
 
 __all__ = ["SYNCHRONOUS", "Database", "parsed", "told", "translated"]
