@@ -228,7 +228,7 @@ class Services:
         if self.bus is not None:
             checks += [Check("bus", self._check_bus), Check("processes", self._check_processes)]
         if self.machines is not None:
-            checks.append(Check("rabbitmq", self._check_machines))
+            checks.append(Check("amqp", self._check_machines))
         return checks
 
     async def _check_store(self) -> Result:

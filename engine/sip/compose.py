@@ -105,20 +105,20 @@ def _first_element(value: str) -> tuple[str, str, str]:
 
 def ack(invite: Message, final: Message) -> bytes:
     """The ACK of a final answer that is no 2xx: same Request-URI, topmost Via, Route and CSeq number; To of the answer (17.1.1.3)."""
-    number = invite.cseq[0] if invite.cseq else 0
-    top = _first_element(invite.value("Via"))[0]
-    lines = [f"Via: {top}", *(f"Route: {value}" for value in invite.values("Route")), f"Max-Forwards: {MAX_FORWARDS}"]
-    lines += [f"From: {invite.value('From')}", f"To: {final.value('To')}", f"Call-ID: {invite.value('Call-ID')}", f"CSeq: {number} ACK"]
-    return _joined(f"ACK {_uri(invite)} SIP/2.0", lines, b"")
+    return _beside(invite, "ACK", final.value("To"))
 
 
 def cancel(invite: Message) -> bytes:
     """The CANCEL of an INVITE: same Request-URI, topmost Via, From, To, Call-ID, Route and CSeq number (9.1)."""
+    return _beside(invite, "CANCEL", invite.value("To"))
+
+
+def _beside(invite: Message, method: str, to: str) -> bytes:
     number = invite.cseq[0] if invite.cseq else 0
     top = _first_element(invite.value("Via"))[0]
     lines = [f"Via: {top}", *(f"Route: {value}" for value in invite.values("Route")), f"Max-Forwards: {MAX_FORWARDS}"]
-    lines += [f"From: {invite.value('From')}", f"To: {invite.value('To')}", f"Call-ID: {invite.value('Call-ID')}", f"CSeq: {number} CANCEL"]
-    return _joined(f"CANCEL {_uri(invite)} SIP/2.0", lines, b"")
+    lines += [f"From: {invite.value('From')}", f"To: {to}", f"Call-ID: {invite.value('Call-ID')}", f"CSeq: {number} {method}"]
+    return _joined(f"{method} {_uri(invite)} SIP/2.0", lines, b"")
 
 
 def _uri(invite: Message) -> str:

@@ -211,7 +211,7 @@ def test_a_kept_trace_is_told_to_other_machines(broker_url: str) -> None:
             def keep() -> None:
                 with server(TRUNKLINE_BUS_URL=url) as running, running.client() as client:
                     deadline = time.monotonic() + ARRIVED_S
-                    while client.get("/health").json()["checks"]["rabbitmq"]["status"] != "healthy":
+                    while client.get("/health").json()["checks"]["amqp"]["status"] != "healthy":
                         assert time.monotonic() < deadline
                         time.sleep(0.05)
                     answer = client.post("/v1/analyze", json={"trace": TRACE, "store": True})
@@ -231,7 +231,7 @@ def test_a_broker_that_is_away_holds_nothing_up() -> None:
         assert client.post("/v1/analyze", json={"trace": TRACE, "store": True}).status_code == 200
         told = client.get("/health")
         assert (told.status_code, told.json()["status"]) == (200, "degraded")
-        assert told.json()["checks"]["rabbitmq"]["status"] == "degraded"
+        assert told.json()["checks"]["amqp"]["status"] == "degraded"
 
 
 def test_each_request_is_a_span_of_the_callers_trace() -> None:

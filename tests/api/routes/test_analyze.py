@@ -18,6 +18,7 @@ import msgspec
 import pytest
 
 from api.plans import DAY_S
+from tests.contract.test_sipsymposium import TRACE
 from tests.data import b2bua_ladder
 from tests.data.scene import Scene
 from tests.running import ROOT, Running, server
@@ -34,15 +35,6 @@ DOCUMENTED_BODY = (
 }
 }"""
 )
-PRIVATE_SDP = (
-    "2024/07/08 07:19:38.107000 203.0.113.5:5060 -> 198.51.100.7:5060\n"
-    "INVITE sip:bob@biloxi.com SIP/2.0\r\nVia: SIP/2.0/UDP 203.0.113.5:5060;branch=z9hG4bK776\r\n"
-    "From: <sip:alice@atlanta.com>;tag=1\r\nTo: <sip:bob@biloxi.com>\r\nCall-ID: private-1\r\nCSeq: 1 INVITE\r\n"
-    "Contact: <sip:alice@203.0.113.5>\r\nMax-Forwards: 70\r\nContent-Type: application/sdp\r\n\r\n"
-    "v=0\r\no=- 1 1 IN IP4 192.168.1.100\r\ns=-\r\nc=IN IP4 192.168.1.100\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
-)
-
-
 @pytest.fixture(scope="module")
 def running() -> Iterator[Running]:
     with server() as started:
@@ -116,7 +108,7 @@ def test_the_documented_curl_command_works_as_it_stands(running: Running) -> Non
 
 
 def test_a_private_address_in_sdp_is_found_with_the_documented_fields(client: httpx.Client) -> None:
-    response = client.post("/v1/analyze", json={"trace": PRIVATE_SDP, "context": {"issue": "one-way-audio"}})
+    response = client.post("/v1/analyze", json={"trace": TRACE, "context": {"issue": "one-way-audio"}})
     assert response.status_code == 200, response.text
     body = response.json()
     documented(body)
@@ -134,7 +126,7 @@ def test_a_trace_needs_no_context_and_labels_name_endpoints(client: httpx.Client
 
 
 def test_no_answer_holds_a_control_character(client: httpx.Client) -> None:
-    evil = PRIVATE_SDP.replace("private-1", "private-\x1b]0;x\x07\x9b2J\u202e")
+    evil = TRACE.replace("private-1", "private-\x1b]0;x\x07\x9b2J\u202e")
     answers = [client.post("/v1/analyze", json={"trace": evil}), client.get("/nothing%C2%9B%1B/here")]
     assert [answer.status_code for answer in answers] == [200, 404]
     for answer in answers:
@@ -143,8 +135,8 @@ def test_no_answer_holds_a_control_character(client: httpx.Client) -> None:
 
 
 def test_calls_of_today_are_counted(client: httpx.Client) -> None:
-    first = client.post("/v1/analyze", json={"trace": PRIVATE_SDP}).json()["meta"]["calls_today"]
-    second = client.post("/v1/analyze", json={"trace": PRIVATE_SDP})
+    first = client.post("/v1/analyze", json={"trace": TRACE}).json()["meta"]["calls_today"]
+    second = client.post("/v1/analyze", json={"trace": TRACE})
     assert second.json()["meta"]["calls_today"] == first + 1
     assert int(second.headers["X-RateLimit-Remaining"]) == second.json()["meta"]["calls_remaining"]
 
@@ -174,10 +166,10 @@ def test_a_bad_request_says_which_field_is_wrong(client: httpx.Client, body: byt
 
 
 def test_a_trace_of_more_than_500_kb_is_too_large_and_one_of_500_kb_is_not(client: httpx.Client) -> None:
-    room = 500 * 1024 - len(PRIVATE_SDP)
-    fits = client.post("/v1/analyze", json={"trace": PRIVATE_SDP + "\n" * room})
+    room = 500 * 1024 - len(TRACE)
+    fits = client.post("/v1/analyze", json={"trace": TRACE + "\n" * room})
     assert fits.status_code == 200, fits.text
-    refused(client.post("/v1/analyze", json={"trace": PRIVATE_SDP + "\n" * (room + 1)}), 413, "request.too_large", "500 KB")
+    refused(client.post("/v1/analyze", json={"trace": TRACE + "\n" * (room + 1)}), 413, "request.too_large", "500 KB")
 
 
 def test_the_limit_is_of_utf8_bytes_and_not_of_characters(client: httpx.Client) -> None:
@@ -223,7 +215,7 @@ def test_a_capture_can_come_as_a_form(client: httpx.Client) -> None:
 
 
 def test_a_trace_can_be_plain_text(client: httpx.Client) -> None:
-    response = client.post("/v1/analyze", content=PRIVATE_SDP, headers={"Content-Type": "text/plain"})
+    response = client.post("/v1/analyze", content=TRACE, headers={"Content-Type": "text/plain"})
     assert response.json()["summary"]["messages"] == 1
 
 
@@ -265,7 +257,7 @@ def test_health_is_healthy(client: httpx.Client) -> None:
 
 def test_many_requests_at_once_are_all_answered(client: httpx.Client) -> None:
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: client.post("/v1/analyze", json={"trace": PRIVATE_SDP}), range(24)))
+        answers = list(pool.map(lambda _: client.post("/v1/analyze", json={"trace": TRACE}), range(24)))
     assert [answer.status_code for answer in answers] == [200] * 24
     assert len({answer.json()["meta"]["calls_today"] for answer in answers}) > 1
 
@@ -284,9 +276,9 @@ def test_a_spent_quota_and_a_large_upload_are_refused() -> None:
         bad = client.post("/v1/analyze", json={})
         assert bad.headers["X-RateLimit-Remaining"] == "2"
         for left in ("1", "0"):
-            answer = client.post("/v1/analyze", json={"trace": PRIVATE_SDP})
+            answer = client.post("/v1/analyze", json={"trace": TRACE})
             assert (answer.status_code, answer.headers["X-RateLimit-Remaining"]) == (200, left)
-        spent = client.post("/v1/analyze", json={"trace": PRIVATE_SDP})
+        spent = client.post("/v1/analyze", json={"trace": TRACE})
         refused(spent, 429, "rate.limited", "2 requests a day")
         assert spent.headers["X-RateLimit-Remaining"] == "0"
         assert 0 < int(spent.headers["Retry-After"]) <= DAY_S
