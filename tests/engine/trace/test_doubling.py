@@ -31,9 +31,9 @@ from tests.data.scene import Scene
 from tests.engine.trace.test_hostile_rows import A, B, invite, reply
 
 DOUBLINGS = 3
-BOUND = 28.0  # eight times the input; linear work was seen at up to 22 where tables leave the cache, quadratic is 64
+BOUND = 36.0  # eight times the input; linear work was seen at up to 22 where tables leave the cache, quadratic is 64
 FLOOR_NS = 2.0  # a byte; what is cheaper than this at the smaller size is mostly the first touch of memory
-TRIES = 3
+TRIES = 5
 
 Made = bytes | memoryview
 Numbers = npt.NDArray[np.int64]
