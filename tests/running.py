@@ -21,6 +21,8 @@ import msgspec
 ROOT = Path(__file__).parents[1]
 START_S = 60.0
 STOP_S = 30.0
+# For programs of others: what a checked build preloads into ours is not for them.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("LD_PRELOAD", "ASAN_OPTIONS", "UBSAN_OPTIONS")}
 READY_MARK = b"All routes:"
 
 
@@ -84,4 +86,4 @@ def server(*arguments: str, data: Path | None = None, **environment: str) -> Ite
                 process.stdout.close()
 
 
-__all__ = ["ROOT", "Running", "free_port", "server"]
+__all__ = ["ENVIRONMENT", "ROOT", "Running", "free_port", "server"]

@@ -12,7 +12,7 @@ import httpx
 import pytest
 import requests
 
-from tests.running import Running, server
+from tests.running import ENVIRONMENT, Running, server
 
 SEVERITIES = ["critical", "high", "medium", "low", "info"]
 CATEGORIES = {"signaling", "media", "codec", "security", "compliance", "nat", "auth", "routing", "general"}
@@ -87,7 +87,7 @@ def test_the_curl_example_is_answered(running: Running, pro_key: str) -> None:
     done = subprocess.run(
         ["curl", "-s", "-D", "/dev/stderr", "-X", "POST", f"{running.url}/v1/analyze",
          "-H", f"Authorization: Bearer {pro_key}", "-H", "Content-Type: application/json", "-d", CURL_BODY],
-        capture_output=True, timeout=60, check=True,
+        capture_output=True, timeout=60, check=True, env=ENVIRONMENT,
     )  # fmt: skip
     documented(json.loads(done.stdout))
     told = done.stderr.decode().lower()
@@ -101,7 +101,7 @@ def test_the_javascript_example_is_answered(running: Running, pro_key: str) -> N
     assert node, "the documented JavaScript example needs Node.js"
     done = subprocess.run(
         [node, "--input-type=module", "-", TRACE, running.url, pro_key],
-        input=JAVASCRIPT.encode(), capture_output=True, timeout=60, check=True,
+        input=JAVASCRIPT.encode(), capture_output=True, timeout=60, check=True, env=ENVIRONMENT,
     )  # fmt: skip
     lines = done.stdout.decode().splitlines()
     assert lines[0].startswith("Found ") and lines[0].endswith(" issues")

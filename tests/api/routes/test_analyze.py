@@ -21,7 +21,7 @@ from api.plans import DAY_S
 from tests.contract.test_sipsymposium import TRACE
 from tests.data import b2bua_ladder
 from tests.data.scene import Scene
-from tests.running import ROOT, Running, server
+from tests.running import ENVIRONMENT, ROOT, Running, server
 
 CATEGORIES = {"signaling", "media", "codec", "security", "compliance", "nat", "auth", "routing", "general"}
 SEVERITIES = ["critical", "high", "medium", "low", "info"]
@@ -99,7 +99,7 @@ def test_the_documented_curl_command_works_as_it_stands(running: Running) -> Non
     done = subprocess.run(
         ["curl", "-sS", "-i", "-X", "POST", f"{running.url}/v1/analyze", "-H",
          "Authorization: Bearer sips_your_api_key_here", "-H", "Content-Type: application/json", "-d", DOCUMENTED_BODY],
-        capture_output=True, timeout=30, check=True,
+        capture_output=True, timeout=30, check=True, env=ENVIRONMENT,
     )  # fmt: skip
     head, _, body = done.stdout.partition(b"\r\n\r\n")
     assert b" 200 " in head.splitlines()[0]
