@@ -89,7 +89,7 @@ class Dialog:
 
     __slots__ = (
         "call_id", "is_caller", "local", "local_cseq", "local_tag", "remote", "remote_cseq", "remote_tag", "remote_target", "route_set",
-        "secure", "state",
+        "secure", "state", "usage",
     )  # fmt: skip
 
     def __init__(
@@ -106,6 +106,7 @@ class Dialog:
         self.secure = secure
         self.state = state
         self.is_caller = is_caller
+        self.usage: object | None = None  # what it is a dialog of (RFC 5057 3): set by whoever has it
 
     @classmethod
     def as_callee(cls, request: Message, local_tag: str, *, state: State = State.CONFIRMED, over_tls: bool = False) -> Dialog:
@@ -214,6 +215,11 @@ class Dialog:
         return ";".join(kept), (*self.route_set[1:], f"<{self.remote_target}>")
 
     @property
+    def request_uri(self) -> str:
+        """The Request-URI of the next request, which is what a digest is made over."""
+        return self._path()[0]
+
+    @property
     def next_hop(self) -> str:
         """The URI that the next request is sent to (8.1.2)."""
         return uri_of(self.route_set[0]) if self.route_set else self.remote_target
@@ -248,6 +254,10 @@ class Dialogs:
         """Forgets it, if it is there."""
         if self._by_id.get(dialog.id) is dialog:
             del self._by_id[dialog.id]
+
+    def find(self, identity: Id) -> Dialog | None:
+        """The dialog of an id: Call-ID, our tag, theirs."""
+        return self._by_id.get(identity)
 
     def of_request(self, request: Message) -> Dialog | None:
         """The dialog that a request says it is inside of."""

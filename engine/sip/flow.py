@@ -19,8 +19,18 @@ class Flow(Protocol):
         ...
 
     @property
+    def local(self) -> tuple[str, int]:
+        """Address and port of our side; an unspecified address where the socket takes all of them."""
+        ...
+
+    @property
     def transport(self) -> str:
         """Its name in a Via: UDP, TCP, TLS, WS or WSS."""
+        ...
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is still something to send over: a connection may be closed."""
         ...
 
     def send(self, data: bytes) -> None:

@@ -27,6 +27,7 @@ from engine.sip.transaction import (
 )
 
 Key = tuple[str, ...]
+OnWire = Callable[[bytes, Flow, bool], None]  # the message, where it came from or went to, whether it was sent
 REQUIRED: Final = ("Via", "From", "To", "Call-ID", "CSeq")
 TRANSACTIONS_MAX: Final = 200_000
 # Where it ends, or what it asks for, cannot be told (RFC 4475 3.1.2).
@@ -132,11 +133,17 @@ def server_key(request: Message, method: str) -> Key:
 class TransactionLayer:
     """The transactions of one worker. Belongs to one event loop."""
 
-    def __init__(self, user: User, clock: Clock, timers: Timers | None = None, *, transactions_max: int = TRANSACTIONS_MAX) -> None:
+    def __init__(
+        self, user: User, clock: Clock, timers: Timers | None = None, *, transactions_max: int = TRANSACTIONS_MAX,
+        on_wire: OnWire | None = None,
+    ) -> None:  # fmt: skip
+        """`on_wire` sees every message that comes and goes, as it was on the wire."""
         self._user = user
         self._clock = clock
         self._timers = timers or Timers()
         self._max = transactions_max
+        self._on_wire = on_wire
+        self._begun: dict[Key, Key] = {}  # requests outside of dialogs by Call-ID, From tag and CSeq, to tell what came on two ways
         self._servers: dict[Key, InviteServer | NonInviteServer] = {}
         self._by_bytes: dict[bytes, InviteServer | NonInviteServer] = {}
         self._clients: dict[Key, InviteClient | NonInviteClient] = {}
@@ -147,6 +154,8 @@ class TransactionLayer:
     def received(self, data: bytes, flow: Flow) -> None:
         """One message as it came off the wire. Never raises for what is in it."""
         self.counters.received += 1
+        if self._on_wire is not None:
+            self._on_wire(data, flow, False)
         again = self._by_bytes.get(data)
         if again is not None:
             self.counters.repeats += 1
@@ -199,14 +208,24 @@ class TransactionLayer:
         if method == "CANCEL":
             self._cancel(request, data, key, flow)
             return
-        self._user.on_request(self._serve(request, data, key, flow), flow)
+        recipient = request.recipient
+        begun: Key | None = None
+        # 8.2.2.2: one request that came on two ways. An OPTIONS is answered alike on each, and devices repeat its numbers.
+        if method != "OPTIONS" and recipient is not None and not recipient.tag:
+            sender = request.sender.tag.decode("latin-1") if request.sender else ""
+            begun = (request.call_id, sender, str(request.cseq[0] if request.cseq else 0), method)
+            if begun in self._begun:  # another branch, or the key would have found it
+                self._refuse(request, flow, 482, "")
+                return
+            self._begun[begun] = key
+        self._user.on_request(self._serve(request, data, key, flow, begun), flow)
 
     def _refuse(self, request: Message, flow: Flow, status: int, why: str, headers: list[compose.Header] | None = None) -> None:
         """Answers without a transaction, where there is enough to answer to (8.2.6); ACKs are never answered."""
         if request.method == "ACK" or any(not request.tokens.header(name) for name in REQUIRED) or not request.vias:
             return
         reason = f"{compose.REASONS[status]}, {why}" if why else ""
-        self._send(flow, compose.response(request, status, reason, to_tag=secrets.token_hex(4), headers=headers or (),
+        self.send(flow, compose.response(request, status, reason, to_tag=secrets.token_hex(4), headers=headers or (),
                                           via=via_of_request(request, flow.peer)))  # fmt: skip
 
     def _ack(self, ack: Message, flow: Flow) -> None:
@@ -226,14 +245,16 @@ class TransactionLayer:
         if not invite.answered:
             self._user.on_cancel(invite)
 
-    def _serve(self, request: Message, data: bytes, key: Key, flow: Flow) -> InviteServer | NonInviteServer:
+    def _serve(self, request: Message, data: bytes, key: Key, flow: Flow, begun: Key | None = None) -> InviteServer | NonInviteServer:
         def ended() -> None:
+            if begun is not None:
+                self._begun.pop(begun, None)
             self._servers.pop(key, None)
             self._by_bytes.pop(data, None)
             self.counters.transactions -= 1
 
         def send(answer: bytes) -> None:
-            self._send(flow, answer)
+            self.send(flow, answer)
 
         transaction: InviteServer | NonInviteServer
         if request.method == "INVITE":
@@ -290,7 +311,7 @@ class TransactionLayer:
 
         machine = InviteClient if message.method == "INVITE" else NonInviteClient
         transaction = machine(
-            message, data, lambda told: self._send(flow, told), self._clock, self._timers, reliable=flow.reliable, on_end=ended,
+            message, data, lambda told: self.send(flow, told), self._clock, self._timers, reliable=flow.reliable, on_end=ended,
             on_response=on_response, on_timeout=on_timeout, on_failure=on_failure,
         )  # fmt: skip
         self._clients[key] = transaction
@@ -298,9 +319,12 @@ class TransactionLayer:
         transaction.start()
         return transaction
 
-    def _send(self, flow: Flow, data: bytes) -> None:
+    def send(self, flow: Flow, data: bytes) -> None:
+        """Sends a message that is in no transaction or is one's repeat. Raises OSError."""
         self.counters.sent += 1
         flow.send(data)
+        if self._on_wire is not None:
+            self._on_wire(data, flow, True)
 
     def close(self) -> None:
         """Ends every transaction without a word."""

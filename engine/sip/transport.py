@@ -53,6 +53,16 @@ class UdpFlow:
         self._transport = transport
         self.peer = peer
 
+    @property
+    def local(self) -> tuple[str, int]:
+        """What the socket is bound to."""
+        return self._udp.address
+
+    @property
+    def alive(self) -> bool:
+        """Whether the socket is open."""
+        return not self._transport.is_closing()
+
     def send(self, data: bytes) -> None:
         """Hands a datagram to the kernel. Raises OSError behind the end of the socket."""
         if self._transport.is_closing():
@@ -68,6 +78,7 @@ class Udp(asyncio.DatagramProtocol):
         self._on_message = on_message
         self._flows: dict[tuple[str, int], UdpFlow] = {}
         self._transport: asyncio.DatagramTransport | None = None
+        self._address: tuple[str, int] = ("", 0)
         self.counters = Counters()
 
     @classmethod
@@ -82,9 +93,7 @@ class Udp(asyncio.DatagramProtocol):
     @property
     def address(self) -> tuple[str, int]:
         """What it is bound to."""
-        assert self._transport is not None
-        host, port, *_ = self._transport.get_extra_info("sockname")
-        return host, port
+        return self._address
 
     @property
     def socket(self) -> socket.socket:
@@ -106,6 +115,8 @@ class Udp(asyncio.DatagramProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop."""
         self._transport = cast("asyncio.DatagramTransport", transport)
+        host, port, *_ = self._transport.get_extra_info("sockname")
+        self._address = (host, port)
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
         """Called by the loop, a datagram each time."""
@@ -139,6 +150,7 @@ class Connection(asyncio.Protocol):
         self._owner = owner
         self.transport = name
         self.peer: tuple[str, int] = ("", 0)
+        self.local: tuple[str, int] = ("", 0)
         self._io: asyncio.Transport | None = None
         self._buffer = bytearray()
         self._searched = 0  # of the buffer, for the end of a head
@@ -153,6 +165,8 @@ class Connection(asyncio.Protocol):
         self._io = cast("asyncio.Transport", transport)
         told = self._io.get_extra_info("peername") or ("", 0)
         self.peer = (told[0], told[1])
+        ours = self._io.get_extra_info("sockname") or ("", 0)
+        self.local = (ours[0], ours[1])
         self._owner.opened(self)
         self._io.set_write_buffer_limits(high=UNSENT_MAX_BYTES)
         self._rest()
@@ -248,6 +262,11 @@ class Connection(asyncio.Protocol):
 
     # -- flow --
 
+    @property
+    def alive(self) -> bool:
+        """Whether the connection is open."""
+        return self._io is not None and not self._io.is_closing()
+
     def send(self, data: bytes) -> None:
         """Writes a message. Raises OSError when the connection is gone or its peer does not read."""
         if self._io is None or self._io.is_closing():
@@ -295,6 +314,11 @@ class Streams:
             lambda: Connection(self, "TLS" if tls is not None else "TCP"), host, port, ssl=tls, server_hostname=server_name if tls else None
         )
         return made
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether it takes connections, and does not only open some."""
+        return self._server is not None
 
     @property
     def address(self) -> tuple[str, int]:
