@@ -151,6 +151,18 @@ class Address(NamedTuple):
     @property
     def host(self) -> bytes: ...
 
+class Essentials(NamedTuple):
+    via: str
+    branch: str
+    sent_by: str
+    port: int
+    rport: bool
+    call_id: str
+    number: int
+    method: str
+    from_tag: str
+    to_tag: str
+
 class Malformed(ValueError): ...
 
 @final
@@ -196,6 +208,8 @@ class Message:
     def first(self, id: int) -> int | None: ...
     def repeats(self, id: int) -> int: ...
     def header(self, name: str, unfold: bool = True) -> list[bytes]: ...
+    def essentials(self) -> Essentials | None: ...
+    def answer_head(self, start: bytes, via: bytes, to_tag: bytes, record_route: bool, timestamp: bool) -> bytes | None: ...
 
 @overload
 def scan(buffer: Buffer, stream: Only[False] = False) -> Message: ...

@@ -27,7 +27,10 @@ cdef extern from "status.h" nogil:
 
 cdef extern from "sip.h" nogil:
     enum: SIP_HEADER_COUNT, SIP_METHOD_COUNT, SIP_DATAGRAM, SIP_STREAM, SIP_HEADER_FOLDED
-    enum: SIP_HEADER_OTHER
+    enum: SIP_HEADER_OTHER, SIP_NON_UTF8, SIP_FOLDED, SIP_TOO_MANY_HEADERS
+    enum: SIP_LENGTH_INVALID, SIP_LENGTH_CONFLICT, SIP_BODY_SHORT, SIP_NO_BLANK_LINE, SIP_URI_SPACES, SIP_METHOD_BAD
+    enum: SIP_START_LINE_SPACES, SIP_STATUS_BAD, SIP_STATUS_RANGE, SIP_QUOTE_UNBALANCED, SIP_VERSION_BAD
+    enum: SIP_VIA_RPORT, SIP_VIA_MALFORMED, SIP_ADDRESS_UNBALANCED, SIP_URI_BAD_CHARACTER
     ctypedef struct sip_span "struct sip_span":
         uint32_t offset, length
     ctypedef struct sip_header "struct sip_header":
@@ -102,6 +105,7 @@ Transport = _numbers("Transport", "NONE UDP TCP TLS SCTP WS WSS OTHER")
 AddressClass = _numbers("AddressClass", """NONE NAME PUBLIC PRIVATE CGNAT LINK_LOCAL LOOPBACK UNSPECIFIED
     MULTICAST BROADCAST INVALID""")
 
+Essentials = namedtuple("Essentials", """via branch sent_by port rport call_id number method from_tag to_tag""", module=__name__)
 Literal = namedtuple("Literal", "text family kind port ip", module=__name__)
 Uri = namedtuple("Uri", "scheme user password host port parameters headers flags scheme_id transport address",
                  module=__name__)
@@ -327,6 +331,124 @@ cdef class Message:
             values.append(value)
         return values
 
+    cdef bint _value(self, int id, sip_span *value) noexcept:
+        """The value of the first header of an id."""
+        cdef sip_header *row
+        if not sip_has(&self.m, id) or self.m.first[id] >= self.m.header_count:
+            return False
+        row = &self.rows[self.m.first[id]]
+        value[0] = _span(row.value_offset, row.value_length)
+        return True
+
+    cdef str _ascii(self, sip_span span):
+        return (<const char *>self.span.base())[span.offset:span.offset + span.length].decode("utf-8", "surrogateescape")
+
+    def essentials(self):
+        """What transactions and dialogs are found by, in one go; None where a look at each header must decide: one of them is missing,
+        twice or malformed, folded or not UTF-8, or the message cannot be worked with (RFC 3261 8.1.1, 17.1.3, 17.2.3)."""
+        cdef sip_span via, sender, recipient, call_id, cseq, element, method
+        cdef sip_via v
+        cdef sip_address from_, to
+        cdef int64_t number
+        cdef uint32_t cursor = 0, i
+        cdef const uint8_t *base = self.span.base()
+        if self.m.flags & _SLOW or self.m.header_count == 0:
+            return None
+        if not (self._value(_VIA, &via) and self._value(_FROM, &sender) and self._value(_TO, &recipient)
+                and self._value(_CALL_ID, &call_id) and self._value(_CSEQ, &cseq)):
+            return None
+        if (self.m.repeats[_FROM] > 1 or self.m.repeats[_TO] > 1 or self.m.repeats[_CALL_ID] > 1 or self.m.repeats[_CSEQ] > 1
+                or call_id.length == 0):
+            return None
+        if not sip_cseq_parse(base, cseq, &number, &method) or number < 0 or number > 0x7fffffff:
+            return None
+        for i in range(via.length):  # a parameter without a name
+            if base[via.offset + i] == c";" and i + 1 < via.length and base[via.offset + i + 1] == c";":
+                return None
+        if not sip_list_next(base, via, &cursor, &element) or element.length == 0:
+            return None
+        sip_via_parse(base, element, &v)
+        if v.host.length == 0 or v.flags & SIP_VIA_MALFORMED:
+            return None
+        sip_address_parse(base, sender, &from_)
+        sip_address_parse(base, recipient, &to)
+        if (from_.flags | to.flags) & SIP_ADDRESS_UNBALANCED or (from_.parsed.flags | to.parsed.flags) & SIP_URI_BAD_CHARACTER:
+            return None
+        cdef str name = self._ascii(method)
+        if not self.m.is_response:
+            if self.m.method_name.length != method.length or self.m.request_uri.length == 0 or base[self.m.request_uri.offset] == c"<":
+                return None
+            for i in range(method.length):
+                if base[self.m.method_name.offset + i] != base[method.offset + i]:
+                    return None
+        return _new_tuple(Essentials, (
+            self._ascii(element), self._ascii(v.branch), self._ascii(v.host), v.sent_by.port, bool(v.flags & SIP_VIA_RPORT),
+            self._ascii(call_id), number, name, self._ascii(from_.tag), self._ascii(to.tag)))
+
+    def answer_head(self, bytes start not None, bytes via not None, bytes to_tag not None, bint record_route, bint timestamp):
+        """The head of an answer to this request up to CSeq (RFC 3261 8.2.6): start line, its Vias, the topmost replaced by `via` where that is
+        not empty, its Record-Routes where they are asked for, From, To with the tag, Call-ID, CSeq, and Timestamp where that is asked
+        for. None where headers are folded or missing."""
+        cdef list parts = [start]
+        cdef sip_header *row
+        cdef sip_span value, element
+        cdef sip_address to
+        cdef uint32_t i, at, cursor
+        cdef bint first = True
+        cdef const uint8_t *base = self.span.base()
+        if self.m.flags & (SIP_FOLDED | SIP_TOO_MANY_HEADERS) or self.m.header_count == 0:
+            return None
+        if not sip_has(&self.m, _VIA):
+            return None
+        for i in range(self.m.first[_VIA], self.m.header_count):
+            row = &self.rows[i]
+            if row.id == _VIA:
+                value = _span(row.value_offset, row.value_length)
+                parts.append(b"\r\nVia: ")
+                if first and via:
+                    cursor = 0
+                    parts.append(via)
+                    if sip_list_next(base, value, &cursor, &element):
+                        at = element.offset + element.length
+                        while at < value.offset + value.length and base[at] != c",":
+                            at += 1
+                        value = _span(at, value.offset + value.length - at)
+                    else:
+                        value = _span(0, 0)
+                first = False
+                parts.append(self.span.cut(value))
+        if record_route and sip_has(&self.m, _RECORD_ROUTE):
+            for i in range(self.m.first[_RECORD_ROUTE], self.m.header_count):
+                row = &self.rows[i]
+                if row.id == _RECORD_ROUTE:
+                    parts.append(b"\r\nRecord-Route: ")
+                    parts.append(self.span.cut(_span(row.value_offset, row.value_length)))
+        if not self._value(_FROM, &value):
+            return None
+        parts.append(b"\r\nFrom: ")
+        parts.append(self.span.cut(value))
+        if not self._value(_TO, &value):
+            return None
+        parts.append(b"\r\nTo: ")
+        parts.append(self.span.cut(value))
+        if to_tag:
+            sip_address_parse(base, value, &to)
+            if to.tag.length == 0:
+                parts.append(b";tag=")
+                parts.append(to_tag)
+        if not self._value(_CALL_ID, &value):
+            return None
+        parts.append(b"\r\nCall-ID: ")
+        parts.append(self.span.cut(value))
+        if not self._value(_CSEQ, &value):
+            return None
+        parts.append(b"\r\nCSeq: ")
+        parts.append(self.span.cut(value))
+        if timestamp and self._value(_TIMESTAMP, &value) and value.length:
+            parts.append(b"\r\nTimestamp: ")
+            parts.append(self.span.cut(value))
+        return b"".join(parts)
+
     def __repr__(self):
         what = self.reason if self.m.is_response else self.request_uri
         return f"<Message {self.m.status or self.method} {what} {self.m.header_count} headers>"
@@ -392,6 +514,14 @@ def method_id(name):
     """Number of a method (case sensitive, RFC 3261 §7.1); 0 when unknown."""
     cdef bytes raw = name.encode("utf-8", "surrogateescape") if isinstance(name, str) else bytes(name)
     return sip_method_id(<const uint8_t *><const char *>raw, len(raw))
+
+
+cdef int _VIA = header_id("Via"), _FROM = header_id("From"), _TO = header_id("To"), _CALL_ID = header_id("Call-ID")
+cdef int _CSEQ = header_id("CSeq"), _RECORD_ROUTE = header_id("Record-Route"), _TIMESTAMP = header_id("Timestamp")
+# A message with one of these is looked at header by header.
+cdef uint32_t _SLOW = (SIP_NON_UTF8 | SIP_FOLDED | SIP_TOO_MANY_HEADERS | SIP_LENGTH_INVALID | SIP_LENGTH_CONFLICT | SIP_BODY_SHORT
+                       | SIP_NO_BLANK_LINE | SIP_URI_SPACES | SIP_METHOD_BAD | SIP_START_LINE_SPACES | SIP_STATUS_BAD
+                       | SIP_STATUS_RANGE | SIP_QUOTE_UNBALANCED | SIP_VERSION_BAD)
 
 
 HEADERS = tuple(header_name(number) for number in range(SIP_HEADER_COUNT))

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from engine._native.sip import split_list
 from engine.sip.message import Message
 
 Header = tuple[str, str]
@@ -36,7 +37,6 @@ REASONS: Final = {
 }  # fmt: skip
 _LINE_END = re.compile(r"[\r\n\0]")
 _NAME = re.compile(r"[A-Za-z0-9!%*_+`'~.-]+")
-_ELEMENT = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*"?)*')
 
 
 def _lines(headers: Iterable[Header]) -> list[str]:
@@ -72,9 +72,23 @@ def response(
     if not 100 <= status <= 699:
         raise ValueError(f"{status} is no status code")
     start = f"SIP/2.0 {status} {reason or REASONS.get(status, REASONS[status // 100 * 100])}"
-    if _LINE_END.search(start):
-        raise ValueError("a reason phrase cannot hold a line end")
-    lines: list[str] = []
+    if _LINE_END.search(start) or _LINE_END.search(to_tag):
+        raise ValueError("a reason phrase or a tag cannot hold a line end")
+    head = to.tokens.answer_head(
+        start.encode("utf-8", "surrogateescape"), via.encode("utf-8", "surrogateescape"), b"" if status == 100 else to_tag.encode(),
+        101 <= status <= 299, status == 100,
+    )  # fmt: skip
+    if head is not None:
+        lines = _lines(headers)
+        rest = "\r\n".join(("", *lines, f"Content-Length: {len(body)}", "", ""))
+        return head + rest.encode("utf-8", "surrogateescape") + body
+    lines = answer_head_by_header(to, status, to_tag, via)
+    return _joined(start, [*lines, *_lines(headers)], body)
+
+
+def answer_head_by_header(to: Message, status: int, to_tag: str, via: str) -> list[str]:
+    """The lines of an answer's head that come from the request, looked up header by header."""
+    lines = []
     vias = to.values("Via")
     if via and vias:
         _, comma, others = _first_element(vias[0])
@@ -89,18 +103,22 @@ def response(
     lines += [f"To: {recipient}", f"Call-ID: {to.value('Call-ID')}", f"CSeq: {to.value('CSeq')}"]
     if status == 100 and (stamp := to.value("Timestamp")):
         lines.append(f"Timestamp: {stamp}")
-    return _joined(start, [*lines, *_lines(headers)], body)
+    return lines
 
 
 def _first_element(value: str) -> tuple[str, str, str]:
     """A header value cut behind its first list element: (element, comma, rest)."""
-    end = value.find(",")
-    if end < 0:
+    if "," not in value:
         return value, "", ""
-    if '"' in value[:end]:
-        found = _ELEMENT.match(value)
-        end = found.end() if found else len(value)
-    return value[:end], value[end : end + 1], value[end + 1 :]
+    raw = value.encode("utf-8", "surrogateescape")
+    elements = split_list(raw)
+    if not elements:
+        return value, "", ""
+    begin = raw.find(elements[0])
+    end = raw.find(b",", begin + len(elements[0]))
+    end = len(raw) if end < 0 else end
+    first, comma, rest = raw[begin : begin + len(elements[0])], raw[end : end + 1], raw[end + 1 :]
+    return first.decode("utf-8", "surrogateescape"), comma.decode(), rest.decode("utf-8", "surrogateescape")
 
 
 def ack(invite: Message, final: Message) -> bytes:

@@ -261,11 +261,8 @@ class Dialogs:
 
     def of_request(self, request: Message) -> Dialog | None:
         """The dialog that a request says it is inside of."""
-        to = request.recipient
-        if to is None or not to.tag:
-            return None
-        sender = request.sender
-        return self._by_id.get((request.call_id, text(to.tag), text(sender.tag) if sender else ""))
+        told = request.essentials
+        return self._by_id.get((told.call_id, told.to_tag, told.from_tag)) if told.to_tag else None
 
     def of_response(self, request: Message, response: Message) -> Dialog | None:
         """The dialog of an answer to our request: forks have the same Call-ID and tag of ours, and a tag of their own."""

@@ -10,9 +10,11 @@ from typing import Any, Generic, TypeVar, overload
 
 from engine._native.sip import (
     Address,
+    Essentials,
     Flag,
     Uri,
     Via,
+    ViaFlag,
     parse_address,
     parse_cseq,
     parse_number,
@@ -25,6 +27,7 @@ from engine._native.sip import Message as Tokens
 
 # Forms that RFC 3261 allows (§7.3.1 folding, §7.3.3 compact names, §7.5 leading empty lines, §18.3 no Content-Length
 # in a datagram). They are seen, not held against a message.
+_RPORT = int(ViaFlag.RPORT)
 FORMS = Flag.FOLDED | Flag.COMPACT | Flag.LONG | Flag.LEADING_CRLF | Flag.LENGTH_MISSING
 
 DEFECTS: dict[Flag, str] = {
@@ -183,6 +186,23 @@ class Message:
     @_once
     def contacts(self) -> list[Address]:
         return self.addresses("Contact")
+
+    @_once
+    def essentials(self) -> Essentials:
+        """What transactions and dialogs are found by. Raises ValueError for a message that lacks any of it: ask `defect_of` first."""
+        found = self.tokens.essentials()
+        return self.essentials_by_header() if found is None else found
+
+    def essentials_by_header(self) -> Essentials:
+        """The same, looked up header by header."""
+        element, via, sender, recipient, cseq = self.elements("Via")[:1], self.vias[:1], self.sender, self.recipient, self.cseq
+        if not via or sender is None or recipient is None or cseq is None:
+            raise ValueError("a header that every message has is missing")
+        top = via[0]
+        return Essentials(
+            text(element[0]), text(top.branch), text(top.host), top.port, bool(int(top.flags) & _RPORT), self.call_id, cseq[0], cseq[1],
+            text(sender.tag), text(recipient.tag),
+        )  # fmt: skip
 
     # ---- body and defects ----
 

@@ -32,6 +32,7 @@ REQUIRED: Final = ("Via", "From", "To", "Call-ID", "CSeq")
 TRANSACTIONS_MAX: Final = 200_000
 # Where it ends, or what it asks for, cannot be told (RFC 4475 3.1.2).
 VERSION_BAD: Final = int(Flag.VERSION_BAD)
+COOKIE: Final = compose.MAGIC_COOKIE.lower()
 RPORT, VIA_MALFORMED = int(ViaFlag.RPORT), int(ViaFlag.MALFORMED)
 UNBALANCED, BAD_CHARACTER = int(AddressFlag.UNBALANCED), int(UriFlag.BAD_CHARACTER)
 UNUSABLE: Final = int(
@@ -77,12 +78,17 @@ class Counters:
 def via_of_request(request: Message, peer: tuple[str, int]) -> str:
     """The topmost Via with what the receiver adds: received where the address differs (18.2.1), rport where it was asked for (RFC
     3581 4, which then wants received as well)."""
-    element = request.elements("Via")[0].decode("utf-8", "surrogateescape")
-    via = request.vias[0]
+    told = request.tokens.essentials()
+    if told is not None:
+        element, sent_by, asked = told.via, told.sent_by, told.rport
+    else:  # what is refused may lack anything but its Via
+        element, top = request.elements("Via")[0].decode("utf-8", "surrogateescape"), request.vias[0]
+        sent_by, asked = top.host.decode("latin-1"), bool(int(top.flags) & RPORT)
     host, port = peer
+    sent_by = sent_by.strip("[]").lower()
+    if not asked and sent_by == host and "received" not in element:
+        return element
     parts = [part for part in element.split(";") if not part.strip().lower().startswith(("received=", "rport"))]
-    asked = int(via.flags) & RPORT
-    sent_by = via.host.decode("latin-1").strip("[]").lower()
     if asked or sent_by != host.lower():
         parts.append(f"received={host}")
     if asked:
@@ -92,6 +98,11 @@ def via_of_request(request: Message, peer: tuple[str, int]) -> str:
 
 def defect_of(message: Message) -> str:
     """Why a message cannot be worked with, "" when it can: a header that every message has is missing, twice or unreadable."""
+    return "" if message.tokens.essentials() is not None else defect_by_header(message)
+
+
+def defect_by_header(message: Message) -> str:
+    """The same, looked up header by header."""
     for name in REQUIRED:
         values = message.tokens.header(name)
         if not values:
@@ -120,14 +131,12 @@ def defect_of(message: Message) -> str:
 
 def server_key(request: Message, method: str) -> Key:
     """What a request's transaction is found by (17.2.3): branch and sent-by with the magic cookie, else what RFC 2543 has."""
-    via = request.vias[0]
-    sent_by = f"{via.host.decode('latin-1').lower()}:{via.port}"
-    branch = via.branch.decode("latin-1")
-    if branch.lower().startswith(compose.MAGIC_COOKIE.lower()) and len(branch) > len(compose.MAGIC_COOKIE):
+    told = request.essentials
+    sent_by = f"{told.sent_by.lower()}:{told.port}"
+    branch = told.branch
+    if len(branch) > 7 and branch[:7].lower() == COOKIE:
         return branch, sent_by, method
-    sender = request.sender.tag.decode("latin-1") if request.sender else ""
-    number = str(request.cseq[0] if request.cseq else 0)
-    return request.tokens.request_uri.decode("latin-1"), sender, request.call_id, number, branch, sent_by, method
+    return request.tokens.request_uri.decode("latin-1"), told.from_tag, told.call_id, str(told.number), branch, sent_by, method
 
 
 class TransactionLayer:
@@ -175,7 +184,8 @@ class TransactionLayer:
         if defect_of(response) or not 100 <= response.status <= 699:
             self.counters.malformed += 1
             return
-        client = self._clients.get((response.vias[0].branch.decode("latin-1"), response.method))
+        told = response.essentials
+        client = self._clients.get((told.branch, told.method))
         if client is None:
             self.counters.stray_responses += 1
             self._user.on_stray_response(response, flow)
@@ -208,12 +218,11 @@ class TransactionLayer:
         if method == "CANCEL":
             self._cancel(request, data, key, flow)
             return
-        recipient = request.recipient
+        told = request.essentials
         begun: Key | None = None
         # 8.2.2.2: one request that came on two ways. An OPTIONS is answered alike on each, and devices repeat its numbers.
-        if method != "OPTIONS" and recipient is not None and not recipient.tag:
-            sender = request.sender.tag.decode("latin-1") if request.sender else ""
-            begun = (request.call_id, sender, str(request.cseq[0] if request.cseq else 0), method)
+        if method != "OPTIONS" and not told.to_tag:
+            begun = (told.call_id, told.from_tag, str(told.number), method)
             if begun in self._begun:  # another branch, or the key would have found it
                 self._refuse(request, flow, 482, "")
                 return
@@ -300,7 +309,7 @@ class TransactionLayer:
         Raises ValueError for one without, and for an ACK, which is no transaction: send that over the flow.
         """
         message = parse(data)
-        branch = message.vias[0].branch.decode("latin-1") if message.vias else ""
+        branch = message.essentials.branch if message.vias else ""
         if not branch.startswith(compose.MAGIC_COOKIE) or message.method == "ACK":
             raise ValueError("a client transaction needs a branch of its own, and ACK is none")
         key = (branch, message.method)

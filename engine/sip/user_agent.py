@@ -241,8 +241,7 @@ class UserAgent:
         if self._judge is not None and not self._judge(transaction, flow):
             return
         request = transaction.request
-        recipient = request.recipient
-        inside = recipient is not None and bool(recipient.tag)
+        inside = bool(request.essentials.to_tag)
         if refusal := self._refusal_of(request, inside):
             self.counters.refused += 1
             status, headers = refusal
