@@ -265,6 +265,13 @@ cdef class Message:
         return _flags.of(self.m.flags)
 
     @property
+    def source(self):
+        """The bytes it was scanned from: those themselves where they were bytes, else a copy."""
+        if isinstance(<object>self.span.view.obj, bytes):
+            return <object>self.span.view.obj
+        return (<const char *>self.span.view.buf)[:self.span.view.len]
+
+    @property
     def fault_offset(self):
         """Offset of the first defect, or None."""
         return None if self.m.fault_offset == 0xffffffff else self.m.fault_offset

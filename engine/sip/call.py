@@ -293,7 +293,7 @@ class Call:
 
     # ---- requests inside the dialog ----
 
-    def _way(self, dialog: Dialog) -> Flow | None:
+    def way(self, dialog: Dialog) -> Flow | None:
         """What requests inside a dialog go over without its target being looked for: the connection the call came over, which may be
         the only way back (RFC 5626), or the address that datagrams came from where the Contact leads nowhere."""
         flow = self._flow
@@ -333,7 +333,7 @@ class Call:
 
         request = ClientRequest(
             self.agent.layer, self.agent.network, inside.next_hop, write, on_response=answered, on_failure=failed,
-            flow=self._way(inside), credentials=self.credentials,
+            flow=self.way(inside), credentials=self.credentials,
         )  # fmt: skip
         request.start()
         return request
@@ -494,7 +494,7 @@ class Call:
                 self._ack = (number, data, flow)
             return data
 
-        self.agent.post(inside, self._way(inside), write)
+        self.agent.post(inside, self.way(inside), write)
 
     def _acknowledge_again(self, response: Message) -> None:
         if self._ack is not None and response.cseq is not None and self._ack[0] == response.cseq[0]:

@@ -33,6 +33,10 @@ class Flow(Protocol):
         """Whether there is still something to send over: a connection may be closed."""
         ...
 
+    def close(self) -> None:
+        """Ends a connection, behind what was written. Nothing where it is none."""
+        ...
+
     def send(self, data: bytes) -> None:
         """Sends one message. Raises OSError when that is known to be impossible."""
         ...

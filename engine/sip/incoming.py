@@ -31,7 +31,7 @@ class IncomingCall(Call):
         self.replaces = replaces
         self.dialog = dialog
         self.peer_allows = agent.allowed_by(invite.request)
-        self._invite = invite
+        self._invite: InviteServer | None = invite  # until its ACK
         self._flow = flow
         says = invite.request.vias[0].sent_by.text
         self._translated = not flow.reliable and bool(says) and says != flow.peer[0]
@@ -54,7 +54,8 @@ class IncomingCall(Call):
 
         Raises CallError behind the final answer, and where `reliable` is wanted from a caller that does not know it.
         """
-        if self._invite.answered or self.request is None or not 101 <= status <= 199:
+        invite = self._invite
+        if invite is None or invite.answered or self.request is None or not 101 <= status <= 199:
             raise CallError("only an INVITE that is not answered has provisional answers, 101 to 199")
         knows = session_timer.supports(self.request, "100rel")
         if reliable and not knows:
@@ -83,6 +84,7 @@ class IncomingCall(Call):
         return ("Contact", self.agent.network.contact(self._flow))
 
     def _provisional(self, status: int, headers: list[Header], body: bytes) -> bytes:
+        assert self._invite is not None
         return self.agent.layer.respond(
             self._invite, status, to_tag=self._tag, headers=[self._contact(), *self.agent.features, *headers, *self.agent.server], body=body
         )
@@ -90,10 +92,11 @@ class IncomingCall(Call):
     def _provisional_reliably(self, status: int, rseq: int, headers: list[Header], body: bytes) -> Callable[[], None]:
         more = [*headers, ("Require", "100rel"), ("RSeq", str(rseq)), *bodies.content_type(body)]
         data = self._provisional(status, more, body)
+        invite = self._invite
 
         def again() -> None:
-            if not self._invite.answered:
-                self._invite.respond(status, data)
+            if invite is not None and not invite.answered:
+                invite.respond(status, data)
 
         return again
 
@@ -103,7 +106,7 @@ class IncomingCall(Call):
     def answer(self, headers: list[Header] | None = None) -> None:
         """Takes the call: 200, as soon as what was sent reliably with a description is acknowledged (RFC 3262 3). Raises CallError
         when it was answered before or has no session."""
-        if self._invite.answered or self.request is None:
+        if self._invite is None or self._invite.answered or self.request is None:
             raise CallError("the INVITE was answered already")
         if self._reliable is not None and self._reliable.outstanding and self._described_reliably:
             self._reliable.no_more()
@@ -112,7 +115,7 @@ class IncomingCall(Call):
         self._answer_now(headers or [])
 
     def _answer_now(self, headers: list[Header]) -> None:
-        assert self.request is not None and self.dialog is not None
+        assert self.request is not None and self.dialog is not None and self._invite is not None
         try:
             agreement, timer = session_timer.agreed_as_server(self.request, self.agent.settings.timer)
         except session_timer.TooSmall as error:
@@ -148,7 +151,7 @@ class IncomingCall(Call):
 
     def refuse(self, status: int = 603, reason: str = "", headers: list[Header] | None = None) -> None:
         """A final answer that is no 2xx: 3xx with Contacts in `headers`, or 4xx to 6xx. Raises CallError behind a final answer."""
-        if self._invite.answered or self.state is not State.SETUP:
+        if self._invite is None or self._invite.answered or self.state is not State.SETUP:
             raise CallError("the INVITE was answered already")
         if not 300 <= status <= 699:
             raise CallError(f"{status} refuses nothing")
@@ -169,18 +172,18 @@ class IncomingCall(Call):
 
     def cancelled(self) -> None:
         """They do not want it any more; the CANCEL is answered (9.2)."""
-        if self.state is State.SETUP and not self._invite.answered:
+        if self.state is State.SETUP and self._invite is not None and not self._invite.answered:
             self.agent.layer.respond(self._invite, 487, to_tag=self._tag, headers=list(self.agent.server))
             self._over(Ending(by="them", status=487, reason="cancelled"))
 
     def _bye_received(self, transaction: InviteServer | NonInviteServer) -> None:
-        if self.state is State.SETUP and not self._invite.answered:  # the caller may end an early dialog so (15)
+        if self.state is State.SETUP and self._invite is not None and not self._invite.answered:  # the caller may end an early dialog so (15)
             self.agent.layer.respond(self._invite, 487, to_tag=self._tag, headers=list(self.agent.server))
         super()._bye_received(transaction)
 
     def _acknowledged(self) -> None:
         if self.request is not None:
-            self.request = None
+            self.request = self._invite = self._body = None
             self.user.on_connected(self)
             if self.replaces is not None:
                 replaced, self.replaces = self.replaces, None
@@ -225,14 +228,13 @@ class IncomingCall(Call):
         if self._reliable is not None:
             self._reliable.stop()
             self._reliable = None
-        self.request = None
-        self.replaces = None
         self.agent.answered(self)
+        self.request = self.replaces = self._invite = self._body = None
         super()._forget()
 
     @property
-    def invite(self) -> InviteServer:
-        """Its transaction."""
+    def invite(self) -> InviteServer | None:
+        """Its transaction, until the ACK."""
         return self._invite
 
 

@@ -24,6 +24,11 @@ class TimerSettings(msgspec.Struct, frozen=True, kw_only=True):
     expires_s: int = 1800
     min_se_s: int = LEAST_S
 
+    @property
+    def delays_s(self) -> tuple[float, ...]:
+        """What calls wait for when they agree on what we ask for: half of it, and until the BYE."""
+        return self.expires_s / 2, _until_bye(self.expires_s)
+
 
 class Agreement(msgspec.Struct, frozen=True, kw_only=True):
     """What both ends keep to. `interval_s` 0 is no timer; `refresher` is a role in the transaction that agreed it."""
@@ -38,6 +43,10 @@ class TooSmall(ValueError):
     def __init__(self, min_se_s: int) -> None:
         super().__init__(f"an interval of {min_se_s} s is the least")
         self.min_se_s = min_se_s
+
+
+def _until_bye(interval_s: float) -> float:
+    return interval_s - min(MARGIN_S, interval_s / 3)
 
 
 def _seconds(value: str) -> int | None:
@@ -128,14 +137,11 @@ class SessionTimer:
         if self.ours:
             self._handle = self._clock.call_later(agreement.interval_s / 2, self._half)
         else:
-            self._handle = self._clock.call_later(self._until_bye(), self._over)
-
-    def _until_bye(self) -> float:
-        return self.interval_s - min(MARGIN_S, self.interval_s / 3)
+            self._handle = self._clock.call_later(_until_bye(self.interval_s), self._over)
 
     def _half(self) -> None:
         # An answer calls `agreed`, which starts over; without one the call ends like the other side's would.
-        self._handle = self._clock.call_later(max(0.0, self._until_bye() - self.interval_s / 2), self._over)
+        self._handle = self._clock.call_later(max(0.0, _until_bye(self.interval_s) - self.interval_s / 2), self._over)
         self._refresh()
 
     def _over(self) -> None:

@@ -6,8 +6,9 @@ fake in tests.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -42,9 +43,103 @@ class Timers(msgspec.Struct, frozen=True, kw_only=True):
     trying_s: float = 0.2  # until a server answers an INVITE with 100 for a user that has not (17.2.1)
 
     @property
+    def delays_s(self) -> tuple[float, ...]:
+        """Those that a transaction of any kind begins with, over and over."""
+        return self.trying_s, self.t1_s, self.t4_s, self.d_s, self.timeout_s
+
+    @property
     def timeout_s(self) -> float:
         """B, F, H, J, L and M: 64 T1."""
         return 64 * self.t1_s
 
 
-__all__ = ["Clock", "Handle", "Timers"]
+class Due:
+    """One call in a queue."""
+
+    __slots__ = ("args", "at", "callback")
+
+    def __init__(self, at: float, callback: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        self.at = at
+        self.callback: Callable[..., Any] | None = callback
+        self.args = args
+
+    def cancel(self) -> None:
+        """It will not be made; what it held is let go at once."""
+        self.callback = None
+        self.args = ()
+
+
+class DelayQueue:
+    """Calls that are all due after the same delay, so that they are due in the order they came: one timer serves them all.
+
+    Most are cancelled before they are due, which costs nothing here. Calls behind the first may come late by `SLACK` of the delay, so
+    that many are made at one waking.
+    """
+
+    SLACK: Final = 1 / 256
+
+    __slots__ = ("_clock", "_delay_s", "_due", "_timer")
+
+    def __init__(self, clock: Clock, delay_s: float) -> None:
+        self._clock = clock
+        self._delay_s = delay_s
+        self._due: deque[Due] = deque()
+        self._timer: Handle | None = None
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def add(self, callback: Callable[..., Any], args: tuple[Any, ...]) -> Due:
+        """Calls back after the delay."""
+        due = Due(self._clock.time() + self._delay_s, callback, args)
+        self._due.append(due)
+        if self._timer is None:
+            self._timer = self._clock.call_later(self._delay_s, self._fire)
+        return due
+
+    def _fire(self) -> None:
+        self._timer = None
+        now = self._clock.time()
+        queue = self._due
+        while queue and (queue[0].callback is None or queue[0].at <= now + 1e-6):
+            due = queue.popleft()
+            if due.callback is not None:
+                due.callback(*due.args)
+        if queue and self._timer is None:
+            self._timer = self._clock.call_later(max(queue[0].at - self._clock.time(), self._delay_s * self.SLACK), self._fire)
+
+    def close(self) -> None:
+        """Makes no call any more."""
+        self._due.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class QueuedClock:
+    """A clock for many who wait for few different times: each of those has a queue. Others go to the clock underneath."""
+
+    __slots__ = ("_clock", "_queues", "time")
+
+    def __init__(self, clock: Clock, delays_s: Iterable[float]) -> None:
+        self._clock = clock
+        self._queues = {delay_s: DelayQueue(clock, delay_s) for delay_s in delays_s}
+        self.time = clock.time
+
+    def call_later(self, delay: float, callback: Callable[..., Any], *args: Any) -> Handle:
+        """Calls back after `delay` seconds."""
+        queue = self._queues.get(delay)
+        return self._clock.call_later(delay, callback, *args) if queue is None else queue.add(callback, args)
+
+    def also(self, delays_s: Iterable[float]) -> None:
+        """Makes queues for further delays."""
+        for delay_s in delays_s:
+            self._queues.setdefault(delay_s, DelayQueue(self._clock, delay_s))
+
+    def close(self) -> None:
+        """Makes none of the calls of its queues any more."""
+        for queue in self._queues.values():
+            queue.close()
+
+
+__all__ = ["Clock", "DelayQueue", "Handle", "QueuedClock", "Timers"]

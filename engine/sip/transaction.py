@@ -7,10 +7,11 @@ transaction must know goes to its callbacks, so that every path is run in tests 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from engine.sip import compose
 from engine.sip.flow import Flow
-from engine.sip.message import Message
+from engine.sip.message import Message, parse
 from engine.sip.timers import Clock, Handle, Timers
 
 Send = Callable[[bytes], None]
@@ -21,17 +22,36 @@ OnEnd = Callable[[], None]
 class Transaction:
     """What the machines share: one state, named timers, and an end that is told once."""
 
-    __slots__ = ("_clock", "_handles", "_on_end", "_reliable", "_send", "_state", "_timers", "request")
+    __slots__ = ("_clock", "_handles", "_reliable", "_request", "_state", "_timers")
 
-    def __init__(self, request: Message, send: Send, clock: Clock, timers: Timers, *, reliable: bool, on_end: OnEnd) -> None:
-        self.request = request
-        self._send = send
+    def __init__(self, request: Message, clock: Clock, timers: Timers, *, reliable: bool) -> None:
+        self._request: Message | bytes = request
         self._clock = clock
         self._timers = timers
         self._reliable = reliable
-        self._on_end = on_end
         self._handles: dict[str, Handle] = {}
         self._state = "Trying"
+
+    @property
+    def request(self) -> Message:
+        """What it is a transaction of. While it only waits for stragglers, this is read anew from its bytes."""
+        request = self._request
+        return parse(request) if isinstance(request, bytes) else request
+
+    @property
+    def source(self) -> bytes:
+        """The bytes of the request."""
+        request = self._request
+        return request if isinstance(request, bytes) else request.tokens.source
+
+    @property
+    def reliable(self) -> bool:
+        """Whether its transport repeats by itself what was lost."""
+        return self._reliable
+
+    def _lighten(self) -> None:
+        """Keeps only the bytes of the request: it was answered, and most of the time nobody asks for it again."""
+        self._request = self.source
 
     @property
     def state(self) -> str:
@@ -50,9 +70,17 @@ class Transaction:
 
     def _transmit(self, data: bytes) -> None:
         try:
-            self._send(data)
+            self._emit(data)
         except OSError as error:
             self.failed(error)
+
+    def _emit(self, data: bytes) -> None:
+        """Hands bytes to the transport. Raises OSError."""
+        raise NotImplementedError
+
+    def _ended(self) -> None:
+        """It is over."""
+        raise NotImplementedError
 
     def failed(self, error: Exception) -> None:
         """The transport could not send."""
@@ -68,7 +96,7 @@ class Transaction:
         if self._state != "Terminated":
             self._state = "Terminated"
             self._stop(*tuple(self._handles))
-            self._on_end()
+            self._ended()
 
     def _linger(self, timer: str, delay_s: float) -> None:
         """Waits for stragglers in the state it is in, then terminates; at once where none can come."""
@@ -85,17 +113,25 @@ class Transaction:
 class ClientTransaction(Transaction):
     """A request of ours. `on_response` gets each answer the user has not seen, `on_timeout` and `on_failure` replace a final one."""
 
-    __slots__ = ("_data", "_on_failure", "_on_response", "_on_timeout")
+    __slots__ = ("_data", "_on_end", "_on_failure", "_on_response", "_on_timeout", "_send")
 
     def __init__(
         self, request: Message, data: bytes, send: Send, clock: Clock, timers: Timers, *, reliable: bool, on_end: OnEnd,
         on_response: OnMessage, on_timeout: OnEnd, on_failure: Callable[[Exception], None],
     ) -> None:  # fmt: skip
-        super().__init__(request, send, clock, timers, reliable=reliable, on_end=on_end)
+        super().__init__(request, clock, timers, reliable=reliable)
+        self._send = send
+        self._on_end = on_end
         self._data = data
         self._on_response = on_response
         self._on_timeout = on_timeout
         self._on_failure = on_failure
+
+    def _emit(self, data: bytes) -> None:
+        self._send(data)
+
+    def _ended(self) -> None:
+        self._on_end()
 
     def _timed_out(self) -> None:
         self._terminate()
@@ -141,12 +177,14 @@ class InviteClient(ClientTransaction):
                 self._state = "Accepted"
                 self._start("M", self._timers.timeout_s, self._terminate)
                 self._on_response(response)
+                self._lighten()
             else:
                 self._stop("A", "B")
                 self._state = "Completed"
                 self._ack = compose.ack(self.request, response)
                 self._transmit(self._ack)
                 self._on_response(response)
+                self._lighten()
                 self._linger("D", 0.0 if self._reliable else self._timers.d_s)
         elif self._state == "Accepted":
             if 200 <= status < 300:  # another fork's, or the same again because our ACK was lost (13.2.2.4)
@@ -186,22 +224,51 @@ class NonInviteClient(ClientTransaction):
         self._stop("E", "F")
         self._state = "Completed"
         self._on_response(response)
+        self._lighten()
         self._linger("K", 0.0 if self._reliable else self._timers.t4_s)
+
+
+class Owner(Protocol):
+    """Who has the server transactions, for all of them: `TransactionLayer`, or a test."""
+
+    def transmit(self, transaction: ServerTransaction, data: bytes) -> None:
+        """Sends an answer. Raises OSError."""
+        ...
+
+    def ended(self, transaction: ServerTransaction) -> None:
+        """It is over."""
+        ...
+
+    def trying(self, invite: InviteServer) -> bytes:
+        """The 100 of an INVITE whose user says nothing for 200 ms."""
+        ...
+
+    def acknowledged(self, invite: InviteServer, ack: Message) -> None:
+        """The ACK of a 2xx came with the INVITE's own branch."""
+        ...
+
+    def not_acknowledged(self, invite: InviteServer) -> None:
+        """A refusal was never acknowledged."""
+        ...
 
 
 class ServerTransaction(Transaction):
     """A request to us. `respond` sends an answer; what was sent last is sent again for a request that comes again."""
 
-    __slots__ = ("_last", "flow", "via")
+    __slots__ = ("_last", "_owner", "begun", "flow", "key", "via")
 
     def __init__(
-        self, request: Message, send: Send, clock: Clock, timers: Timers, *, reliable: bool, on_end: OnEnd, flow: Flow | None = None
-    ) -> None:
-        """`flow` is what the request came over, for those who look at it; answers go to `send`. `via` is the topmost Via of every
+        self, request: Message, owner: Owner, clock: Clock, timers: Timers, *, reliable: bool, flow: Flow | None = None,
+        key: tuple[str, ...] = (), begun: tuple[str, ...] | None = None,
+    ) -> None:  # fmt: skip
+        """`flow` is what the request came over. `key` and `begun` are what the owner finds it by. `via` is the topmost Via of every
         answer, once somebody has worked it out."""
-        super().__init__(request, send, clock, timers, reliable=reliable, on_end=on_end)
+        super().__init__(request, clock, timers, reliable=reliable)
+        self._owner = owner
         self._last = b""
         self.flow = flow
+        self.key = key
+        self.begun = begun
         self.via = ""
 
     @property
@@ -213,29 +280,30 @@ class ServerTransaction(Transaction):
         """The transport could not send (17.2.4): it is over."""
         self._terminate()
 
+    def _emit(self, data: bytes) -> None:
+        self._owner.transmit(self, data)
+
+    def _ended(self) -> None:
+        self._owner.ended(self)
+
 
 class InviteServer(ServerTransaction):
-    """INVITE, server (17.2.1, figure 7; RFC 6026 7.1). The user sends its 2xx again itself, until the ACK that `on_ack` tells of."""
+    """INVITE, server (17.2.1, figure 7; RFC 6026 7.1). The user sends its 2xx again itself, until the ACK that the owner is told of."""
 
-    __slots__ = ("_interval_s", "_on_ack", "_on_no_ack", "_trying")
+    __slots__ = ("_interval_s",)
 
     def __init__(
-        self, request: Message, send: Send, clock: Clock, timers: Timers, *, reliable: bool, on_end: OnEnd,
-        trying: Callable[[], bytes], on_ack: OnMessage, on_no_ack: OnEnd, flow: Flow | None = None,
+        self, request: Message, owner: Owner, clock: Clock, timers: Timers, *, reliable: bool, flow: Flow | None = None,
+        key: tuple[str, ...] = (), begun: tuple[str, ...] | None = None,
     ) -> None:  # fmt: skip
-        """`trying` makes the 100 that is sent when the user says nothing for 200 ms; `on_no_ack` tells that a refusal was never
-        acknowledged."""
-        super().__init__(request, send, clock, timers, reliable=reliable, on_end=on_end, flow=flow)
-        self._trying = trying
-        self._on_ack = on_ack
-        self._on_no_ack = on_no_ack
+        super().__init__(request, owner, clock, timers, reliable=reliable, flow=flow, key=key, begun=begun)
         self._interval_s = timers.t1_s
         self._state = "Proceeding"
         self._start("100", timers.trying_s, self._say_trying)
 
     def _say_trying(self) -> None:
         if self._state == "Proceeding" and not self._last:
-            self._last = self._trying()
+            self._last = self._owner.trying(self)
             self._transmit(self._last)
 
     def respond(self, status: int, data: bytes) -> None:
@@ -251,6 +319,7 @@ class InviteServer(ServerTransaction):
         elif status < 300:
             self._state = "Accepted"
             self._start("L", self._timers.timeout_s, self._terminate)
+            self._lighten()
         else:
             self._last = data
             self._state = "Completed"
@@ -266,7 +335,7 @@ class InviteServer(ServerTransaction):
 
     def _timer_h(self) -> None:
         self._terminate()
-        self._on_no_ack()
+        self._owner.not_acknowledged(self)
 
     def received_again(self) -> None:
         """The same INVITE came again."""
@@ -280,7 +349,7 @@ class InviteServer(ServerTransaction):
             self._state = "Confirmed"
             self._linger("I", 0.0 if self._reliable else self._timers.t4_s)
         elif self._state == "Accepted":
-            self._on_ack(ack)
+            self._owner.acknowledged(self, ack)
 
 
 class NonInviteServer(ServerTransaction):
@@ -298,6 +367,7 @@ class NonInviteServer(ServerTransaction):
             self._transmit(data)
             return
         self._state = "Completed"
+        self._lighten()
         self._transmit(data)
         self._linger("J", 0.0 if self._reliable else self._timers.timeout_s)
 
@@ -308,6 +378,6 @@ class NonInviteServer(ServerTransaction):
 
 
 __all__ = [
-    "ClientTransaction", "InviteClient", "InviteServer", "NonInviteClient", "NonInviteServer", "OnEnd", "OnMessage", "Send",
+    "ClientTransaction", "InviteClient", "InviteServer", "NonInviteClient", "NonInviteServer", "OnEnd", "OnMessage", "Owner", "Send",
     "ServerTransaction", "Transaction",
 ]  # fmt: skip

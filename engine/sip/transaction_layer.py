@@ -15,7 +15,7 @@ from engine._native.sip import AddressFlag, Flag, UriFlag, ViaFlag
 from engine.sip import compose
 from engine.sip.flow import Flow
 from engine.sip.message import DEFECTS, Message, parse
-from engine.sip.timers import Clock, Timers
+from engine.sip.timers import Clock, QueuedClock, Timers
 from engine.sip.transaction import (
     ClientTransaction,
     InviteClient,
@@ -24,6 +24,7 @@ from engine.sip.transaction import (
     NonInviteServer,
     OnEnd,
     OnMessage,
+    ServerTransaction,
 )
 
 Key = tuple[str, ...]
@@ -144,12 +145,14 @@ class TransactionLayer:
 
     def __init__(
         self, user: User, clock: Clock, timers: Timers | None = None, *, transactions_max: int = TRANSACTIONS_MAX,
-        on_wire: OnWire | None = None,
+        on_wire: OnWire | None = None, may_answer: Callable[[bytes, Flow], bool] | None = None,
     ) -> None:  # fmt: skip
-        """`on_wire` sees every message that comes and goes, as it was on the wire."""
+        """`on_wire` sees every message that comes and goes, as it was on the wire. `may_answer` is asked before an answer goes out over
+        a datagram socket, whose peer may be a forged address; what it refuses is as if lost on the way."""
+        self._may_answer = may_answer
         self._user = user
-        self._clock = clock
         self._timers = timers or Timers()
+        self.clock = QueuedClock(clock, self._timers.delays_s)
         self._max = transactions_max
         self._on_wire = on_wire
         self._begun: dict[Key, Key] = {}  # requests outside of dialogs by Call-ID, From tag and CSeq, to tell what came on two ways
@@ -196,11 +199,11 @@ class TransactionLayer:
         method = request.method
         if int(request.tokens.flags) & VERSION_BAD:
             self.counters.malformed += 1
-            self._refuse(request, flow, 505, "")
+            self.refuse(request, flow, 505, "")
             return
         if defect := defect_of(request):
             self.counters.malformed += 1
-            self._refuse(request, flow, 400, defect)
+            self.refuse(request, flow, 400, defect)
             return
         if method == "ACK":
             self._ack(request, flow)
@@ -213,7 +216,7 @@ class TransactionLayer:
             return
         if len(self._servers) >= self._max:
             self.counters.overload += 1
-            self._refuse(request, flow, 503, "", [("Retry-After", "5")])
+            self.refuse(request, flow, 503, "", [("Retry-After", "5")])
             return
         if method == "CANCEL":
             self._cancel(request, data, key, flow)
@@ -224,12 +227,12 @@ class TransactionLayer:
         if method != "OPTIONS" and not told.to_tag:
             begun = (told.call_id, told.from_tag, str(told.number), method)
             if begun in self._begun:  # another branch, or the key would have found it
-                self._refuse(request, flow, 482, "")
+                self.refuse(request, flow, 482, "")
                 return
             self._begun[begun] = key
         self._user.on_request(self._serve(request, data, key, flow, begun), flow)
 
-    def _refuse(self, request: Message, flow: Flow, status: int, why: str, headers: list[compose.Header] | None = None) -> None:
+    def refuse(self, request: Message, flow: Flow, status: int, why: str, headers: list[compose.Header] | None = None) -> None:
         """Answers without a transaction, where there is enough to answer to (8.2.6); ACKs are never answered."""
         if request.method == "ACK" or any(not request.tokens.header(name) for name in REQUIRED) or not request.vias:
             return
@@ -255,34 +258,43 @@ class TransactionLayer:
             self._user.on_cancel(invite)
 
     def _serve(self, request: Message, data: bytes, key: Key, flow: Flow, begun: Key | None = None) -> InviteServer | NonInviteServer:
-        def ended() -> None:
-            if begun is not None:
-                self._begun.pop(begun, None)
-            self._servers.pop(key, None)
-            self._by_bytes.pop(data, None)
-            self.counters.transactions -= 1
-
-        def send(answer: bytes) -> None:
-            self.send(flow, answer)
-
-        transaction: InviteServer | NonInviteServer
-        if request.method == "INVITE":
-
-            def trying() -> bytes:
-                return compose.response(request, 100, via=via_of_request(request, flow.peer))
-
-            transaction = InviteServer(
-                request, send, self._clock, self._timers, reliable=flow.reliable, on_end=ended, trying=trying,
-                on_ack=lambda ack: self._user.on_ack(ack, flow), on_no_ack=lambda: self._user.on_no_ack(transaction),  # type: ignore[arg-type]
-                flow=flow,
-            )  # fmt: skip
-        else:
-            transaction = NonInviteServer(request, send, self._clock, self._timers, reliable=flow.reliable, on_end=ended, flow=flow)
+        machine = InviteServer if request.method == "INVITE" else NonInviteServer
+        transaction = machine(request, self, self.clock, self._timers, reliable=flow.reliable, flow=flow, key=key, begun=begun)
         self._servers[key] = transaction
         if not flow.reliable:
             self._by_bytes[data] = transaction
         self.counters.transactions += 1
         return transaction
+
+    # ---- from server transactions ----
+
+    def transmit(self, transaction: ServerTransaction, data: bytes) -> None:
+        """Sends an answer over the flow of its request."""
+        assert transaction.flow is not None
+        self.send(transaction.flow, data)
+
+    def ended(self, transaction: ServerTransaction) -> None:
+        """Forgets one."""
+        if transaction.begun is not None:
+            self._begun.pop(transaction.begun, None)
+        self._servers.pop(transaction.key, None)
+        if not transaction.reliable:
+            self._by_bytes.pop(transaction.source, None)
+        self.counters.transactions -= 1
+
+    def trying(self, invite: InviteServer) -> bytes:
+        """The 100."""
+        assert invite.flow is not None
+        return compose.response(invite.request, 100, via=via_of_request(invite.request, invite.flow.peer))
+
+    def acknowledged(self, invite: InviteServer, ack: Message) -> None:
+        """The ACK of a 2xx."""
+        assert invite.flow is not None
+        self._user.on_ack(ack, invite.flow)
+
+    def not_acknowledged(self, invite: InviteServer) -> None:
+        """A refusal was never acknowledged."""
+        self._user.on_no_ack(invite)
 
     # ---- out ----
 
@@ -320,7 +332,7 @@ class TransactionLayer:
 
         machine = InviteClient if message.method == "INVITE" else NonInviteClient
         transaction = machine(
-            message, data, lambda told: self.send(flow, told), self._clock, self._timers, reliable=flow.reliable, on_end=ended,
+            message, data, lambda told: self.send(flow, told), self.clock, self._timers, reliable=flow.reliable, on_end=ended,
             on_response=on_response, on_timeout=on_timeout, on_failure=on_failure,
         )  # fmt: skip
         self._clients[key] = transaction
@@ -330,6 +342,8 @@ class TransactionLayer:
 
     def send(self, flow: Flow, data: bytes) -> None:
         """Sends a message that is in no transaction or is one's repeat. Raises OSError."""
+        if self._may_answer is not None and not flow.reliable and data.startswith(b"SIP/") and not self._may_answer(data, flow):
+            return
         self.counters.sent += 1
         flow.send(data)
         if self._on_wire is not None:
@@ -339,6 +353,7 @@ class TransactionLayer:
         """Ends every transaction without a word."""
         for transaction in [*self._servers.values(), *self._clients.values()]:
             transaction.abandon()
+        self.clock.close()
 
 
 def new_branch() -> str:

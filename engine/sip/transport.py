@@ -63,6 +63,9 @@ class UdpFlow:
         """Whether the socket is open."""
         return not self._transport.is_closing()
 
+    def close(self) -> None:
+        """A datagram socket has others to serve."""
+
     def send(self, data: bytes) -> None:
         """Hands a datagram to the kernel. Raises OSError behind the end of the socket."""
         if self._transport.is_closing():
@@ -146,8 +149,10 @@ class Connection(asyncio.Protocol):
 
     reliable = True
 
-    def __init__(self, owner: Streams, name: str) -> None:
+    def __init__(self, owner: Streams, name: str, *, came_in: bool = True) -> None:
         self._owner = owner
+        self.came_in = came_in
+        self.stayed = False  # it came in, and was counted by whoever may refuse that
         self.transport = name
         self.peer: tuple[str, int] = ("", 0)
         self.local: tuple[str, int] = ("", 0)
@@ -286,8 +291,14 @@ class Connection(asyncio.Protocol):
 class Streams:
     """The TCP or TLS connections of one listening socket, and those opened from here."""
 
-    def __init__(self, on_message: OnMessage, *, tls: ssl.SSLContext | None = None, connections_max: int = CONNECTIONS_MAX) -> None:
-        """With `tls` connections that come in are TLS, as its context says; otherwise TCP."""
+    def __init__(
+        self, on_message: OnMessage, *, tls: ssl.SSLContext | None = None, connections_max: int = CONNECTIONS_MAX,
+        may_stay: Callable[[Flow], bool] | None = None, on_closed: Callable[[Flow, bool], None] | None = None,
+    ) -> None:  # fmt: skip
+        """With `tls` connections that come in are TLS, as its context says; otherwise TCP. `may_stay` is asked about each that comes in,
+        `on_closed` is told of the end of each, and whether it was one that came in and was let stay."""
+        self._may_stay = may_stay
+        self._on_closed = on_closed
         self.on_message = on_message
         self.counters = Counters()
         self._tls = tls
@@ -311,7 +322,7 @@ class Streams:
         """Opens a connection. Raises OSError and ssl.SSLError when that fails."""
         loop = asyncio.get_running_loop()
         _, made = await loop.create_connection(
-            lambda: Connection(self, "TLS" if tls is not None else "TCP"), host, port, ssl=tls, server_hostname=server_name if tls else None
+            lambda: Connection(self, "TLS" if tls is not None else "TCP", came_in=False), host, port, ssl=tls, server_hostname=server_name if tls else None
         )
         return made
 
@@ -329,9 +340,11 @@ class Streams:
 
     def opened(self, connection: Connection) -> None:
         """Called by a connection. One too many is closed at once."""
-        if len(self._connections) >= self._max:
+        if len(self._connections) >= self._max or (connection.came_in and self._may_stay is not None and not self._may_stay(connection)):
             self.counters.refused += 1
             connection.close()
+        elif connection.came_in:
+            connection.stayed = True
         self._connections.add(connection)
         self.counters.connections = len(self._connections)
 
@@ -339,6 +352,8 @@ class Streams:
         """Called by a connection."""
         self._connections.discard(connection)
         self.counters.connections = len(self._connections)
+        if self._on_closed is not None:
+            self._on_closed(connection, connection.stayed)
 
     def close(self) -> None:
         """Closes the listening socket and every connection."""

@@ -88,16 +88,18 @@ class UserAgent:
         self, network: Network, clock: Clock, application: Application, settings: Settings | None = None, timers: Timers | None = None, *,
         chance: Callable[[], float] = random.random, judge: Callable[[InviteServer | NonInviteServer, Flow], bool] | None = None,
         new_call_id: Callable[[], str] = lambda: secrets.token_hex(16), methods: tuple[str, ...] = (), on_wire: OnWire | None = None,
+        may_answer: Callable[[bytes, Flow], bool] | None = None,
     ) -> None:  # fmt: skip
         """`judge` sees each new request first; where it says no, it has dealt with it. `methods` are those that the application takes
-        beside the user agent's own; `on_wire` sees every message that comes and goes."""
+        beside the user agent's own; `on_wire` and `may_answer` are the transaction layer's."""
         self.network = network
-        self.clock = clock
         self.settings = settings or Settings()
         self.timers = timers or Timers()
         self.chance = chance
         self.application = application
-        self.layer = TransactionLayer(self, clock, self.timers, on_wire=on_wire)
+        self.layer = TransactionLayer(self, clock, self.timers, on_wire=on_wire, may_answer=may_answer)
+        self.clock = self.layer.clock
+        self.clock.also(self.settings.timer.delays_s)
         self.dialogs = Dialogs()
         self.counters = Counters()
         self.allow = ", ".join((*METHODS, *methods))
@@ -190,7 +192,7 @@ class UserAgent:
 
     def answered(self, call: IncomingCall) -> None:
         """Its INVITE has a final answer."""
-        if self._invites.pop(call.invite, None) is not None and call.state is State.CONNECTED:
+        if call.invite is not None and self._invites.pop(call.invite, None) is not None and call.state is State.CONNECTED:
             self.counters.answered += 1
 
     def over(self, call: Call) -> None:

@@ -10,7 +10,7 @@ import pytest
 from engine.sip import compose
 from engine.sip.message import Message, parse
 from engine.sip.timers import Timers
-from engine.sip.transaction import InviteClient, InviteServer, NonInviteClient, NonInviteServer
+from engine.sip.transaction import InviteClient, InviteServer, NonInviteClient, NonInviteServer, ServerTransaction
 from tests.engine.sip.fake_clock import FakeClock
 
 TIMERS = Timers()
@@ -56,13 +56,25 @@ class Bench:
         return made
 
     def invite_server(self, reliable: bool = False) -> InviteServer:
-        return InviteServer(
-            request(), self.send, self.clock, TIMERS, reliable=reliable, on_end=lambda: self.told.append("end"), trying=lambda: b"TRYING",
-            on_ack=lambda ack: self.told.append("ack"), on_no_ack=lambda: self.told.append("no ack"),
-        )  # fmt: skip
+        return InviteServer(request(), self, self.clock, TIMERS, reliable=reliable)
 
     def server(self, reliable: bool = False) -> NonInviteServer:
-        return NonInviteServer(request("OPTIONS"), self.send, self.clock, TIMERS, reliable=reliable, on_end=lambda: self.told.append("end"))
+        return NonInviteServer(request("OPTIONS"), self, self.clock, TIMERS, reliable=reliable)
+
+    def transmit(self, transaction: ServerTransaction, data: bytes) -> None:
+        self.send(data)
+
+    def ended(self, transaction: ServerTransaction) -> None:
+        self.told.append("end")
+
+    def trying(self, invite: InviteServer) -> bytes:
+        return b"TRYING"
+
+    def acknowledged(self, invite: InviteServer, ack: Message) -> None:
+        self.told.append("ack")
+
+    def not_acknowledged(self, invite: InviteServer) -> None:
+        self.told.append("no ack")
 
 
 @pytest.fixture

@@ -55,6 +55,9 @@ class WireFlow:
         self.peer = (theirs, 5060)
         self.local = (ours, 5060)
 
+    def close(self) -> None:
+        pass
+
     def send(self, data: bytes) -> None:
         if self._theirs not in self._wire.agents:
             raise ConnectionRefusedError(f"nobody is at {self._theirs}")
