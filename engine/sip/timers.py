@@ -56,34 +56,39 @@ class Timers(msgspec.Struct, frozen=True, kw_only=True):
 class Due:
     """One call in a queue."""
 
-    __slots__ = ("args", "at", "callback")
+    __slots__ = ("_queue", "args", "at", "callback")
 
-    def __init__(self, at: float, callback: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    def __init__(self, queue: DelayQueue, at: float, callback: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        self._queue = queue
         self.at = at
         self.callback: Callable[..., Any] | None = callback
         self.args = args
 
     def cancel(self) -> None:
         """It will not be made; what it held is let go at once."""
-        self.callback = None
-        self.args = ()
+        if self.callback is not None:
+            self.callback = None
+            self.args = ()
+            self._queue.cancelled()
 
 
 class DelayQueue:
     """Calls that are all due after the same delay, so that they are due in the order they came: one timer serves them all.
 
-    Most are cancelled before they are due, which costs nothing here. Calls behind the first may come late by `SLACK` of the delay, so
-    that many are made at one waking.
+    Most are cancelled before they are due; those lie in the queue until there are as many of them as of others. Calls behind the first
+    may come late by `SLACK` of the delay, so that many are made at one waking.
     """
 
     SLACK: Final = 1 / 256
+    DEAD_KEPT: Final = 64
 
-    __slots__ = ("_clock", "_delay_s", "_due", "_timer")
+    __slots__ = ("_clock", "_dead", "_delay_s", "_due", "_timer")
 
     def __init__(self, clock: Clock, delay_s: float) -> None:
         self._clock = clock
         self._delay_s = delay_s
         self._due: deque[Due] = deque()
+        self._dead = 0
         self._timer: Handle | None = None
 
     def __len__(self) -> int:
@@ -91,7 +96,7 @@ class DelayQueue:
 
     def add(self, callback: Callable[..., Any], args: tuple[Any, ...]) -> Due:
         """Calls back after the delay."""
-        due = Due(self._clock.time() + self._delay_s, callback, args)
+        due = Due(self, self._clock.time() + self._delay_s, callback, args)
         self._due.append(due)
         if self._timer is None:
             self._timer = self._clock.call_later(self._delay_s, self._fire)
@@ -100,17 +105,29 @@ class DelayQueue:
     def _fire(self) -> None:
         self._timer = None
         now = self._clock.time()
-        queue = self._due
-        while queue and (queue[0].callback is None or queue[0].at <= now + 1e-6):
-            due = queue.popleft()
-            if due.callback is not None:
-                due.callback(*due.args)
-        if queue and self._timer is None:
-            self._timer = self._clock.call_later(max(queue[0].at - self._clock.time(), self._delay_s * self.SLACK), self._fire)
+        while self._due and (self._due[0].callback is None or self._due[0].at <= now + 1e-6):
+            due = self._due.popleft()
+            if due.callback is None:
+                self._dead -= 1
+                continue
+            callback, due.callback = due.callback, None
+            callback(*due.args)
+        if self._due and self._timer is None:
+            self._timer = self._clock.call_later(max(self._due[0].at - self._clock.time(), self._delay_s * self.SLACK), self._fire)
+
+    def cancelled(self) -> None:
+        """Told by a call that will not be made."""
+        self._dead += 1
+        if self._dead == len(self._due):
+            self.close()
+        elif self._dead > self.DEAD_KEPT and 2 * self._dead > len(self._due):
+            self._due = deque(due for due in self._due if due.callback is not None)
+            self._dead = 0
 
     def close(self) -> None:
         """Makes no call any more."""
         self._due.clear()
+        self._dead = 0
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -10,7 +10,13 @@ import pytest
 from engine.sip import compose
 from engine.sip.message import Message, parse
 from engine.sip.timers import Timers
-from engine.sip.transaction import InviteClient, InviteServer, NonInviteClient, NonInviteServer, ServerTransaction
+from engine.sip.transaction import (
+    InviteClient,
+    InviteServer,
+    NonInviteClient,
+    NonInviteServer,
+    ServerTransaction,
+)
 from tests.engine.sip.fake_clock import FakeClock
 
 TIMERS = Timers()
