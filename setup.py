@@ -17,6 +17,7 @@ TRACE = ["ingest", "absorb", "tls_flights", "pass", "assemble", "offer_answer", 
 TRACE += sorted(path.stem for path in (NATIVE / "c").glob("conditions_*.c"))
 KERNELS = {
     "sip": SIP,
+    "sip_route": ["sip_route"],
     "sdp": SIP + SDP,
     "packet": [*PACKET, "address"],
     "rtp": RTP,
