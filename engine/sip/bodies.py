@@ -50,6 +50,13 @@ def refusal_of(message: Message) -> tuple[int, list[Header]] | None:
     return None
 
 
+def accepts_descriptions(message: Message) -> bool:
+    """Whether the answer to a request may carry a description: Accept names it, or is not there (20.1)."""
+    elements = message.elements("Accept")
+    kinds = {element.partition(b";")[0].strip().lower().decode("latin-1") for element in elements}
+    return not message.values("Accept") or bool(kinds & {SDP, "application/*", "*/*"})
+
+
 def content_type(body: bytes) -> list[Header]:
     """The Content-Type of a description, where there is one."""
     return [("Content-Type", SDP)] if body else []
@@ -61,4 +68,4 @@ def warning_of(error: EngineError) -> list[Header]:
     return [("Warning", f'{getattr(error, "warning", 399)} trunkline "{said[:200]}"')]
 
 
-__all__ = ["ACCEPTED", "SDP", "content_type", "description_of", "parts_of", "refusal_of", "warning_of"]
+__all__ = ["ACCEPTED", "SDP", "accepts_descriptions", "content_type", "description_of", "parts_of", "refusal_of", "warning_of"]

@@ -113,10 +113,14 @@ class Dialog:
         """The dialog that our answer to a request makes (12.1.1). Raises DialogError."""
         uri = request.request_uri
         sender = request.value("From")
+        if request.values("Contact") or request.essentials.branch.startswith(compose.MAGIC_COOKIE):
+            target = _contact_uri(request)
+        else:  # who speaks RFC 2543 need not name a Contact, and is reached where it calls from (RFC 4475 3.4.1)
+            target = uri_of(sender)
         return cls(
             call_id=request.call_id, local=_without_tag(request.value("To")), remote=_without_tag(sender), local_tag=local_tag,
             remote_tag=_tag(sender), local_cseq=None, remote_cseq=request.cseq[0] if request.cseq else None,
-            remote_target=_contact_uri(request), route_set=_routes(request),
+            remote_target=target, route_set=_routes(request),
             secure=over_tls and uri is not None and uri.scheme_id == Scheme.SIPS, state=state, is_caller=False,
         )  # fmt: skip
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from engine._native.sip import Scheme
+from engine._native.sip import Scheme, UriFlag
 from engine.errors import EngineError
 from engine.sip import bodies, compose
 from engine.sip.call import NOBODY, Call, CallUser, Ending, Session, State
@@ -37,6 +37,7 @@ KNOWN_METHODS: Final = frozenset(METHODS) | {"REGISTER", "SUBSCRIBE", "PUBLISH",
 EXTENSIONS: Final = ("100rel", "timer", "replaces", "norefersub", "outbound", "path")
 # What may stand in Require of a request: the others are of registrars and proxies.
 REQUIRABLE: Final = frozenset({"100rel", "timer", "replaces", "norefersub"})
+UNBRACKETED_V6: Final = int(UriFlag.UNBRACKETED_V6)
 SCHEMES: Final = frozenset({int(Scheme.SIP), int(Scheme.SIPS), int(Scheme.TEL)})
 
 
@@ -280,6 +281,10 @@ class UserAgent:
         uri = request.request_uri
         if not inside and (uri is None or int(uri.scheme_id) not in SCHEMES):
             return 416, []
+        if uri is not None and int(uri.flags) & UNBRACKETED_V6:  # where its host ends cannot be told (RFC 5118 4.2)
+            return 400, []
+        if request.method == "INVITE" and not bodies.accepts_descriptions(request):
+            return 406, [("Accept", bodies.ACCEPTED)]
         if request.tokens.header("Require"):
             unknown = [text for element in request.elements("Require") if (text := element.strip().decode("latin-1").lower()) not in REQUIRABLE]
             if unknown and request.method != "REGISTER":
