@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import socket
 import ssl
 from collections.abc import Callable
@@ -26,6 +27,8 @@ HALF_MESSAGE_S: Final = 32.0
 IDLE_S: Final = 900.0
 CONNECTIONS_MAX: Final = 4096
 UNTOLD_LENGTH: Final = Flag.LENGTH_INVALID | Flag.LENGTH_CONFLICT
+PING_S: Final = 120.0  # at most, and no less than 80 % of it (RFC 5626 4.4.1)
+PONG_S: Final = 10.0
 PING, PONG = b"\r\n\r\n", b"\r\n"  # RFC 5626 4.4.1
 
 
@@ -162,6 +165,9 @@ class Connection(asyncio.Protocol):
         self._needed = 0  # bytes of the message whose head is there, 0 while it is not
         self._half: asyncio.TimerHandle | None = None
         self._idle: asyncio.TimerHandle | None = None
+        self._ping: asyncio.TimerHandle | None = None
+        self._pong: asyncio.TimerHandle | None = None
+        self._pongs = 0
 
     # -- called by the loop --
 
@@ -175,10 +181,12 @@ class Connection(asyncio.Protocol):
         self._owner.opened(self)
         self._io.set_write_buffer_limits(high=UNSENT_MAX_BYTES)
         self._rest()
+        if not self.came_in and self._owner.ping_s:
+            self._ping_later()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop."""
-        for handle in (self._half, self._idle):
+        for handle in (self._half, self._idle, self._ping, self._pong):
             if handle is not None:
                 handle.cancel()
         self._buffer.clear()
@@ -188,6 +196,9 @@ class Connection(asyncio.Protocol):
         """Called by the loop, some bytes each time."""
         counters = self._owner.counters
         counters.bytes_in += len(data)
+        if self._pong is not None:
+            self._pong.cancel()
+            self._pong = None
         self._buffer += data
         while self._buffer and self._io is not None and not self._io.is_closing():
             if not self._needed and not self._find_head():
@@ -233,6 +244,10 @@ class Connection(asyncio.Protocol):
         """Takes line ends between messages away, answering pings; whether something else follows."""
         buffer = self._buffer
         blanks = len(buffer) - len(buffer.lstrip(b"\r\n"))
+        if not self.came_in and blanks % len(PING) == len(PONG):  # the answer to a ping of ours
+            self._pongs += 1
+            del buffer[: len(PONG)]
+            blanks -= len(PONG)
         for _ in range(bytes(buffer[:blanks]).count(PING)):
             self._owner.counters.blanks += 1
             self.send(PONG)
@@ -249,6 +264,21 @@ class Connection(asyncio.Protocol):
         self.close()
 
     # -- time --
+
+    def _ping_later(self) -> None:
+        delay_s = self._owner.ping_s * (0.8 + 0.2 * self._owner.chance())
+        self._ping = asyncio.get_running_loop().call_later(delay_s, self._say_ping)
+
+    def _say_ping(self) -> None:
+        """Keeps a connection of ours open. Who has ever answered one is taken for dead when it answers no more; others need not know
+        what it means."""
+        self._ping_later()
+        try:
+            self.send(PING)
+        except OSError:
+            return
+        if self._pongs and self._pong is None:
+            self._pong = asyncio.get_running_loop().call_later(PONG_S, self._break, "no pong")
 
     def _watch(self) -> None:
         """A message that began must end soon; a connection that says nothing for long is closed."""
@@ -293,10 +323,14 @@ class Streams:
 
     def __init__(
         self, on_message: OnMessage, *, tls: ssl.SSLContext | None = None, connections_max: int = CONNECTIONS_MAX,
-        may_stay: Callable[[Flow], bool] | None = None, on_closed: Callable[[Flow, bool], None] | None = None,
+        ping_s: float = PING_S, chance: Callable[[], float] = random.random, may_stay: Callable[[Flow], bool] | None = None, on_closed: Callable[[Flow, bool], None] | None = None,
     ) -> None:  # fmt: skip
-        """With `tls` connections that come in are TLS, as its context says; otherwise TCP. `may_stay` is asked about each that comes in,
+        """`ping_s` is how long a connection of ours may be silent, 0 for ever; `chance` gives numbers from 0 to 1.
+
+        With `tls` connections that come in are TLS, as its context says; otherwise TCP. `may_stay` is asked about each that comes in,
         `on_closed` is told of the end of each, and whether it was one that came in and was let stay."""
+        self.ping_s = ping_s
+        self.chance = chance
         self._may_stay = may_stay
         self._on_closed = on_closed
         self.on_message = on_message

@@ -36,6 +36,23 @@ def play(scenario: Scenario, tls: ssl.SSLContext | None = None, host: str = "127
     uvloop.run(run())
 
 
+class Pinged(asyncio.Protocol):
+    """A peer that answers pings, until it is told to be deaf."""
+
+    def __init__(self) -> None:
+        self.pings = 0
+        self.deaf = False
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        self.pings += data.count(b"\r\n\r\n")
+        if not self.deaf and self.transport is not None:
+            self.transport.write(b"\r\n")
+
+
 async def until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(WAIT_S):
         while not true():
@@ -62,6 +79,31 @@ def options(at: int = 0, body: bytes = b"") -> bytes:
 
 
 # ---- UDP ----
+
+
+def test_a_connection_of_ours_is_kept_open_and_given_up_when_pongs_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 5626 4.4.1: who has answered pings is dead when it answers none; who never did need not know them."""
+    monkeypatch.setattr(transport, "PONG_S", 0.2)
+
+    async def scenario() -> None:
+        peers = [Pinged(), Pinged()]
+        peers[1].deaf = True
+        loop = asyncio.get_running_loop()
+        waiting = iter(peers)
+        server = await loop.create_server(lambda: next(waiting), "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        ours = Streams(lambda data, flow: None, ping_s=0.05)
+        flows = [await ours.connect("127.0.0.1", port) for _ in peers]
+        await until(lambda: all(peer.pings > 8 for peer in peers))
+        assert all(flow.alive for flow in flows)
+        peers[0].deaf = True
+        await until(lambda: not flows[0].alive)
+        assert flows[1].alive
+        ours.close()
+        server.close()
+        await until(lambda: ours.counters.connections == 0)
+
+    uvloop.run(scenario())
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
