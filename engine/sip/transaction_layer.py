@@ -28,6 +28,8 @@ from engine.sip.transaction import (
 )
 
 Key = tuple[str, ...]
+# A request that would begin something: None where it may; else the status and headers to refuse it with, 0 to say nothing.
+Judge = Callable[[Message, Flow], tuple[int, list[compose.Header]] | None]
 OnWire = Callable[[bytes, Flow, bool], None]  # the message, where it came from or went to, whether it was sent
 REQUIRED: Final = ("Via", "From", "To", "Call-ID", "CSeq")
 TRANSACTIONS_MAX: Final = 200_000
@@ -146,9 +148,13 @@ class TransactionLayer:
     def __init__(
         self, user: User, clock: Clock, timers: Timers | None = None, *, transactions_max: int = TRANSACTIONS_MAX,
         on_wire: OnWire | None = None, may_answer: Callable[[bytes, Flow], bool] | None = None,
+        judge: Judge | None = None, on_malformed: Callable[[Flow], None] | None = None,
     ) -> None:  # fmt: skip
         """`on_wire` sees every message that comes and goes, as it was on the wire. `may_answer` is asked before an answer goes out over
-        a datagram socket, whose peer may be a forged address; what it refuses is as if lost on the way."""
+        a datagram socket, whose peer may be a forged address; what it refuses is as if lost on the way. `judge` sees each request that
+        no transaction knows, before there is one; `on_malformed` is told whose messages cannot be worked with."""
+        self._judge = judge
+        self._on_malformed = on_malformed
         self._may_answer = may_answer
         self._user = user
         self._timers = timers or Timers()
@@ -176,7 +182,7 @@ class TransactionLayer:
         try:
             message = parse(data)
         except ValueError:
-            self.counters.malformed += 1
+            self._malformed(flow)
             return
         if message.is_request:
             self._request(message, data, flow)
@@ -185,7 +191,7 @@ class TransactionLayer:
 
     def _response(self, response: Message, flow: Flow) -> None:
         if defect_of(response) or not 100 <= response.status <= 699:
-            self.counters.malformed += 1
+            self._malformed(flow)
             return
         told = response.essentials
         client = self._clients.get((told.branch, told.method))
@@ -198,21 +204,26 @@ class TransactionLayer:
     def _request(self, request: Message, data: bytes, flow: Flow) -> None:
         method = request.method
         if int(request.tokens.flags) & VERSION_BAD:
-            self.counters.malformed += 1
+            self._malformed(flow)
             self.refuse(request, flow, 505, "")
             return
         if defect := defect_of(request):
-            self.counters.malformed += 1
+            self._malformed(flow)
             self.refuse(request, flow, 400, defect)
             return
-        if method == "ACK":
-            self._ack(request, flow)
-            return
-        key = server_key(request, method)
+        key = server_key(request, "INVITE" if method == "ACK" else method)
         known = self._servers.get(key)
-        if known is not None:
+        if known is not None and method != "ACK":
             self.counters.repeats += 1
             known.received_again()
+            return
+        if self._judge is not None and (known is None or method == "ACK") and (verdict := self._judge(request, flow)) is not None:
+            status, headers = verdict
+            if status:
+                self.refuse(request, flow, status, "", headers)
+            return
+        if method == "ACK":
+            self._ack(request, known, flow)
             return
         if len(self._servers) >= self._max:
             self.counters.overload += 1
@@ -240,8 +251,12 @@ class TransactionLayer:
         self.send(flow, compose.response(request, status, reason, to_tag=secrets.token_hex(4), headers=headers or (),
                                           via=via_of_request(request, flow.peer)))  # fmt: skip
 
-    def _ack(self, ack: Message, flow: Flow) -> None:
-        invite = self._servers.get(server_key(ack, "INVITE"))
+    def _malformed(self, flow: Flow) -> None:
+        self.counters.malformed += 1
+        if self._on_malformed is not None:
+            self._on_malformed(flow)
+
+    def _ack(self, ack: Message, invite: InviteServer | NonInviteServer | None, flow: Flow) -> None:
         if isinstance(invite, InviteServer) and invite.state != "Accepted":
             invite.received_ack(ack)
         else:  # of a 2xx: it has a branch of its own (13.2.2.4)

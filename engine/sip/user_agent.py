@@ -28,7 +28,7 @@ from engine.sip.outgoing import Identity, OutgoingCall
 from engine.sip.session_timer import TimerSettings
 from engine.sip.timers import Clock, Timers
 from engine.sip.transaction import InviteServer, NonInviteServer
-from engine.sip.transaction_layer import OnWire, TransactionLayer, new_branch
+from engine.sip.transaction_layer import Judge, OnWire, TransactionLayer, new_branch
 from engine.sip.transfer import Target, replaced_by
 
 log = logging.getLogger("trunkline.sip")
@@ -87,18 +87,18 @@ class UserAgent:
 
     def __init__(
         self, network: Network, clock: Clock, application: Application, settings: Settings | None = None, timers: Timers | None = None, *,
-        chance: Callable[[], float] = random.random, judge: Callable[[InviteServer | NonInviteServer, Flow], bool] | None = None,
+        chance: Callable[[], float] = random.random, judge: Judge | None = None,
         new_call_id: Callable[[], str] = lambda: secrets.token_hex(16), methods: tuple[str, ...] = (), on_wire: OnWire | None = None,
-        may_answer: Callable[[bytes, Flow], bool] | None = None,
+        may_answer: Callable[[bytes, Flow], bool] | None = None, on_malformed: Callable[[Flow], None] | None = None,
     ) -> None:  # fmt: skip
-        """`judge` sees each new request first; where it says no, it has dealt with it. `methods` are those that the application takes
-        beside the user agent's own; `on_wire` and `may_answer` are the transaction layer's."""
+        """`methods` are those that the application takes beside the user agent's own; `judge`, `on_wire`, `may_answer` and `on_malformed`
+        are the transaction layer's."""
         self.network = network
         self.settings = settings or Settings()
         self.timers = timers or Timers()
         self.chance = chance
         self.application = application
-        self.layer = TransactionLayer(self, clock, self.timers, on_wire=on_wire, may_answer=may_answer)
+        self.layer = TransactionLayer(self, clock, self.timers, on_wire=on_wire, may_answer=may_answer, judge=judge, on_malformed=on_malformed)
         self.clock = self.layer.clock
         self.clock.also(self.settings.timer.delays_s)
         self.dialogs = Dialogs()
@@ -107,7 +107,6 @@ class UserAgent:
         self.features: list[Header] = [("Allow", self.allow), ("Supported", ", ".join(EXTENSIONS[:4]))]
         self.server: list[Header] = [("Server", self.settings.product)] if self.settings.product else []
         self.user_agent: list[Header] = [("User-Agent", self.settings.product)] if self.settings.product else []
-        self._judge = judge
         self._new_call_id = new_call_id
         self._invites: dict[InviteServer, IncomingCall] = {}
         self._live: set[Call] = set()
@@ -241,8 +240,6 @@ class UserAgent:
 
     def on_request(self, transaction: InviteServer | NonInviteServer, flow: Flow) -> None:
         """A new request."""
-        if self._judge is not None and not self._judge(transaction, flow):
-            return
         request = transaction.request
         inside = bool(request.essentials.to_tag)
         if refusal := self._refusal_of(request, inside):
