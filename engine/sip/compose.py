@@ -8,12 +8,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, TypeAlias
+
+import msgspec
 
 from engine._native.sip import split_list
 from engine.sip.message import Message
 
-Header = tuple[str, str]
+
+class Block(msgspec.Struct, frozen=True):
+    """Headers that stand in many messages, checked and written once. It is a header to those that take headers."""
+
+    text: str
+
+    @classmethod
+    def of(cls, headers: Iterable[tuple[str, str]]) -> Block:
+        """Raises ValueError for a line end in any part."""
+        return cls("\r\n".join(_lines(headers)))
+
+
+Header: TypeAlias = tuple[str, str] | Block
+
 MAGIC_COOKIE: Final = "z9hG4bK"  # RFC 3261 8.1.1.7
 MAX_FORWARDS: Final = 70
 # RFC 3261 21 and the registry behind it (RFC 3329, 3903, 4412, 4474, 5360, 5393, 6050, 6086, 6228, 6442, 8224, 8197, 8599, 8688)
@@ -41,7 +56,12 @@ _NAME = re.compile(r"[A-Za-z0-9!%*_+`'~.-]+")
 
 def _lines(headers: Iterable[Header]) -> list[str]:
     lines = []
-    for name, value in headers:
+    for header in headers:
+        if isinstance(header, Block):
+            if header.text:
+                lines.append(header.text)
+            continue
+        name, value = header
         if not _NAME.fullmatch(name) or _LINE_END.search(value):
             raise ValueError(f"{name[:80]!r} cannot be a header with that value: it holds a line end, or the name is no token")
         lines.append(f"{name}: {value}")
@@ -143,4 +163,4 @@ def _uri(invite: Message) -> str:
     return invite.tokens.request_uri.decode("utf-8", "surrogateescape")
 
 
-__all__ = ["MAGIC_COOKIE", "MAX_FORWARDS", "REASONS", "Header", "ack", "cancel", "request", "response"]
+__all__ = ["MAGIC_COOKIE", "MAX_FORWARDS", "REASONS", "Block", "Header", "ack", "cancel", "request", "response"]

@@ -52,8 +52,12 @@ def _tag(value: str) -> str:
     return text(parse_address(value.encode("utf-8", "surrogateescape")).tag)
 
 
-def _without_tag(value: str) -> str:
-    """A From or To value without its tag, everything else as it was."""
+def _without_tag(value: str, tag: str | None = None) -> str:
+    """A From or To value without its tag, everything else as it was. `tag` is that, where it is known."""
+    if tag == "" and "tag" not in value.lower():
+        return value
+    if tag and value.endswith(f">;tag={tag}"):  # as nearly everybody writes it
+        return value[: -len(tag) - 5]
     parameters = text(parse_address(value.encode("utf-8", "surrogateescape")).parameters).strip()
     at = value.rfind(parameters) if parameters else len(value)
     kept = [part.strip() for part in _PARAMETER.findall(parameters) if not _TAG.match(part)]
@@ -68,6 +72,8 @@ def _contact_uri(message: Message) -> str:
 
 
 def _routes(message: Message) -> list[str]:
+    if not message.tokens.header("Record-Route"):
+        return []
     routes = [text(element) for element in message.elements("Record-Route")]
     if len(routes) > ROUTES_MAX:
         raise DialogError(f"{len(routes)} routes are more than {ROUTES_MAX}")
@@ -113,13 +119,14 @@ class Dialog:
         """The dialog that our answer to a request makes (12.1.1). Raises DialogError."""
         uri = request.request_uri
         sender = request.value("From")
-        if request.values("Contact") or request.essentials.branch.startswith(compose.MAGIC_COOKIE):
+        told = request.essentials
+        if request.tokens.header("Contact") or told.branch.startswith(compose.MAGIC_COOKIE):
             target = _contact_uri(request)
         else:  # who speaks RFC 2543 need not name a Contact, and is reached where it calls from (RFC 4475 3.4.1)
             target = uri_of(sender)
         return cls(
-            call_id=request.call_id, local=_without_tag(request.value("To")), remote=_without_tag(sender), local_tag=local_tag,
-            remote_tag=_tag(sender), local_cseq=None, remote_cseq=request.cseq[0] if request.cseq else None,
+            call_id=told.call_id, local=_without_tag(request.value("To"), told.to_tag), remote=_without_tag(sender, told.from_tag),
+            local_tag=local_tag, remote_tag=told.from_tag, local_cseq=None, remote_cseq=told.number,
             remote_target=target, route_set=_routes(request),
             secure=over_tls and uri is not None and uri.scheme_id == Scheme.SIPS, state=state, is_caller=False,
         )  # fmt: skip
@@ -152,9 +159,10 @@ class Dialog:
 
     def receive(self, request: Message) -> Verdict:
         """What a request is to this dialog; when it is new, its CSeq and, for those that may, its Contact are taken over (12.2.2)."""
-        if self.state is State.TERMINATED or request.cseq is None:
+        if self.state is State.TERMINATED:
             return Verdict.NOT_OURS
-        number, method = request.cseq
+        told = request.essentials
+        number, method = told.number, told.method
         if method == "ACK":
             return Verdict.ACK
         if self.remote_cseq is not None and number <= self.remote_cseq:

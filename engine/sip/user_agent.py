@@ -104,9 +104,10 @@ class UserAgent:
         self.dialogs = Dialogs()
         self.counters = Counters()
         self.allow = ", ".join((*METHODS, *methods))
-        self.features: list[Header] = [("Allow", self.allow), ("Supported", ", ".join(EXTENSIONS[:4]))]
-        self.server: list[Header] = [("Server", self.settings.product)] if self.settings.product else []
-        self.user_agent: list[Header] = [("User-Agent", self.settings.product)] if self.settings.product else []
+        product = self.settings.product
+        self.features: list[Header] = [compose.Block.of([("Allow", self.allow), ("Supported", ", ".join(EXTENSIONS[:4]))])]
+        self.server: list[Header] = [compose.Block.of([("Server", product)] if product else [])]
+        self.user_agent: list[Header] = [compose.Block.of([("User-Agent", product)] if product else [])]
         self._new_call_id = new_call_id
         self._invites: dict[InviteServer, IncomingCall] = {}
         self._live: set[Call] = set()

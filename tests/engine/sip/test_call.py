@@ -439,11 +439,11 @@ def test_a_bye_of_a_stranger_ends_nothing(wire: Wire, part: str) -> None:
 def test_whoever_refreshes_does_so_at_half_of_the_time(wire: Wire, refresher: str, takes_update: bool) -> None:
     alice, bob = pair(wire)
     alice.agent.settings = Settings(timer=TimerSettings(expires_s=200))
-    if refresher == "uas":
-        alice.agent.features = [("Supported", "replaces"), ("Allow", alice.agent.allow)]  # who knows no timer cannot refresh
     if not takes_update:
         for party in (alice, bob):
-            party.agent.features = [(name, value.replace("UPDATE, ", "")) for name, value in party.agent.features]
+            party.agent.features = [("Allow", "INVITE, ACK, BYE, CANCEL"), ("Supported", "timer")]
+    if refresher == "uas":  # who knows no timer cannot refresh
+        alice.agent.features = [("Allow", alice.agent.allow if takes_update else "INVITE, ACK, BYE, CANCEL"), ("Supported", "replaces")]
     call = alice.dial(bob)
     wire.clock.run(99)
     before = len(wire.log)
