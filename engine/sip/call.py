@@ -483,7 +483,7 @@ class Call:
         assert inside is not None and request.transaction is not None
         invite = request.transaction.request
         number = response.cseq[0] if response.cseq else 0
-        headers = [(name, value) for name in ("Authorization", "Proxy-Authorization") for value in invite.values(name)]
+        headers: list[Header] = [(name, value) for name in ("Authorization", "Proxy-Authorization") for value in invite.values(name)]
         headers += bodies.content_type(body)
 
         def write(via: str, flow: Flow) -> bytes:

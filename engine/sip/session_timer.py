@@ -82,7 +82,7 @@ def asked(settings: TimerSettings, interval_s: int = 0, least_s: int = 0, refres
     if not interval_s:
         return []
     role = f";refresher={refresher}" if refresher else ""
-    headers = [("Session-Expires", f"{interval_s}{role}")]
+    headers: list[Header] = [("Session-Expires", f"{interval_s}{role}")]
     if least_s > LEAST_S:
         headers.append(("Min-SE", str(least_s)))
     return headers
@@ -102,7 +102,7 @@ def agreed_as_server(request: Message, settings: TimerSettings) -> tuple[Agreeme
     if not interval_s:
         return Agreement(), []
     refresher: Refresher = wish.refresher if wish.refresher and peer_knows else "uac" if peer_knows else "uas"
-    headers = [("Session-Expires", f"{interval_s};refresher={refresher}")]
+    headers: list[Header] = [("Session-Expires", f"{interval_s};refresher={refresher}")]
     if refresher == "uac":
         headers.append(("Require", "timer"))
     return Agreement(interval_s=interval_s, refresher=refresher), headers

@@ -149,7 +149,7 @@ class Transfer:
             return
         number = self._request.cseq[0] if self._request.cseq else 0
         state = "terminated;reason=noresource" if status >= 200 else f"active;expires={SUBSCRIPTION_S}"
-        headers = [("Event", f"refer;id={number}"), ("Subscription-State", state), ("Content-Type", FRAGMENT)]
+        headers: list[Header] = [("Event", f"refer;id={number}"), ("Subscription-State", state), ("Content-Type", FRAGMENT)]
         line = f"SIP/2.0 {status} {reason or compose.REASONS.get(status, 'Unknown')}\r\n"
         self.call.notify(headers, line.encode("utf-8", "surrogateescape"))
 
