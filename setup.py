@@ -18,6 +18,7 @@ TRACE += sorted(path.stem for path in (NATIVE / "c").glob("conditions_*.c"))
 KERNELS = {
     "sip": SIP,
     "sip_route": ["sip_route"],
+    "udp": [],
     "sdp": SIP + SDP,
     "packet": [*PACKET, "address"],
     "rtp": RTP,

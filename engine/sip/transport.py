@@ -12,9 +12,10 @@ import random
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from engine._native.sip import Flag, Malformed, scan
+from engine._native.udp import Datagrams
 from engine.sip.flow import Flow
 
 log = logging.getLogger("trunkline.sip")
@@ -22,6 +23,7 @@ OnMessage = Callable[[bytes, Flow], None]
 HEAD_MAX_BYTES: Final = 65_536
 BODY_MAX_BYTES: Final = 1 << 20
 UNSENT_MAX_BYTES: Final = 1 << 20
+WAITING_MAX: Final = 16_384  # datagrams for which the kernel has no room
 FLOWS_KEPT: Final = 16_384
 HALF_MESSAGE_S: Final = 32.0
 IDLE_S: Final = 900.0
@@ -47,13 +49,12 @@ class Counters:
 class UdpFlow:
     """A peer on our datagram socket."""
 
-    __slots__ = ("_transport", "_udp", "peer")
+    __slots__ = ("_udp", "peer")
     reliable = False
     transport = "UDP"
 
-    def __init__(self, udp: Udp, transport: asyncio.DatagramTransport, peer: tuple[str, int]) -> None:
+    def __init__(self, udp: Udp, peer: tuple[str, int]) -> None:
         self._udp = udp
-        self._transport = transport
         self.peer = peer
 
     @property
@@ -64,84 +65,128 @@ class UdpFlow:
     @property
     def alive(self) -> bool:
         """Whether the socket is open."""
-        return not self._transport.is_closing()
+        return self._udp.alive
 
     def close(self) -> None:
         """A datagram socket has others to serve."""
 
     def send(self, data: bytes) -> None:
-        """Hands a datagram to the kernel. Raises OSError behind the end of the socket."""
-        if self._transport.is_closing():
-            raise ConnectionAbortedError("the socket is closed")
-        self._udp.counters.bytes_out += len(data)
-        self._transport.sendto(data, self.peer)
+        """Hands a datagram to the kernel; while a batch is being read, at its end. Raises OSError behind the end of the socket, and,
+        outside of batches, for a datagram that cannot be sent."""
+        self._udp.send(data, self.peer)
 
 
-class Udp(asyncio.DatagramProtocol):
-    """One bound datagram socket."""
+class Udp:
+    """One bound datagram socket, read and written in batches: what a batch of requests is answered with goes out in one call."""
 
-    def __init__(self, on_message: OnMessage) -> None:
-        self._on_message = on_message
-        self._flows: dict[tuple[str, int], UdpFlow] = {}
-        self._transport: asyncio.DatagramTransport | None = None
-        self._address: tuple[str, int] = ("", 0)
+    def __init__(self, bound: socket.socket, on_message: OnMessage) -> None:
+        self.socket = bound
+        host, port, *_ = bound.getsockname()
+        self.address: tuple[str, int] = (host, port)
+        self.alive = True
         self.counters = Counters()
+        self._on_message = on_message
+        self._datagrams = Datagrams(bound.fileno(), bound.family == socket.AF_INET6)
+        self._loop = asyncio.get_running_loop()
+        self._flows: dict[tuple[str, int], UdpFlow] = {}
+        self._waiting: list[tuple[bytes, tuple[str, int]]] = []
+        self._in_batch = False
+        self._full = False  # the kernel had no room
+        self._loop.add_reader(bound.fileno(), self._readable)
 
     @classmethod
     async def listen(cls, host: str, port: int, on_message: OnMessage, *, reuse_port: bool = False) -> Udp:
         """Binds. Raises OSError when it cannot; a port of 0 takes a free one."""
         loop = asyncio.get_running_loop()
-        _, protocol = await loop.create_datagram_endpoint(
-            lambda: cls(on_message), local_addr=(host, port), reuse_port=reuse_port or None
-        )
-        return protocol
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """What it is bound to."""
-        return self._address
-
-    @property
-    def socket(self) -> socket.socket:
-        """The socket itself, for its options."""
-        assert self._transport is not None
-        found: socket.socket = self._transport.get_extra_info("socket")
-        return found
+        family, kind, proto, _, address = (await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM))[0]
+        bound = socket.socket(family, kind | socket.SOCK_NONBLOCK, proto)
+        try:
+            if reuse_port:
+                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if family == socket.AF_INET6:
+                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            bound.bind(address)
+            return cls(bound, on_message)
+        except OSError:
+            bound.close()
+            raise
 
     def flow(self, peer: tuple[str, int]) -> UdpFlow:
         """The flow to a peer's address; the same one each time while it is in use."""
-        assert self._transport is not None
         found = self._flows.get(peer)
         if found is None:
             if len(self._flows) >= FLOWS_KEPT:
                 self._flows.clear()  # they hold nothing: the next datagram makes one again
-            found = self._flows[peer] = UdpFlow(self, self._transport, peer)
+            found = self._flows[peer] = UdpFlow(self, peer)
         return found
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by the loop."""
-        self._transport = cast("asyncio.DatagramTransport", transport)
-        host, port, *_ = self._transport.get_extra_info("sockname")
-        self._address = (host, port)
-
-    def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
-        """Called by the loop, a datagram each time."""
-        counters = self.counters
-        counters.bytes_in += len(data)
-        if len(data) < 16 or not data.strip(b"\r\n\0"):  # keep-alives of all kinds; no SIP message is as short
-            counters.blanks += 1
+    def _readable(self) -> None:
+        """Called by the loop. What is left behind a batch has it called again, and others are served before."""
+        try:
+            found = self._datagrams.receive()
+        except OSError as error:  # an ICMP error of some peer: which one is not told, so timers find it out
+            log.debug("a datagram came back: %s", error)
             return
-        counters.messages += 1
-        self._on_message(data, self.flow((addr[0], addr[1])))
+        counters = self.counters
+        self._in_batch = True
+        try:
+            for data, peer in found:
+                counters.bytes_in += len(data)
+                if len(data) < 16 or not data.strip(b"\r\n\0"):  # keep-alives of all kinds; no SIP message is as short
+                    counters.blanks += 1
+                    continue
+                counters.messages += 1
+                try:
+                    self._on_message(data, self.flow(peer))
+                except Exception:  # the rest of the batch is others'
+                    log.exception("a message of %s could not be worked with", peer[0])
+                if not self.alive:
+                    return
+        finally:
+            self._in_batch = False
+        if self._waiting and not self._full:
+            self._flush()
 
-    def error_received(self, exc: Exception) -> None:
-        """Called by the loop: an ICMP error of some peer. Which one is not told, so timers find it out."""
-        log.debug("a datagram came back: %s", exc)
+    def send(self, data: bytes, peer: tuple[str, int]) -> None:
+        """Used by flows."""
+        if not self.alive:
+            raise ConnectionAbortedError("the socket is closed")
+        self.counters.bytes_out += len(data)
+        if self._in_batch or self._full:
+            if len(self._waiting) < WAITING_MAX:
+                self._waiting.append((data, peer))
+            else:
+                self.counters.refused += 1  # as if lost on the way
+            return
+        self._waiting.append((data, peer))
+        if self._flush():
+            raise OSError("the datagram cannot be sent")
+
+    def _flush(self) -> int:
+        """Hands over what waits; how many could not be sent."""
+        done, failed = self._datagrams.send(self._waiting)
+        del self._waiting[:done]
+        self.counters.broken += failed
+        if bool(self._waiting) != self._full:
+            self._full = bool(self._waiting)
+            if self._full:
+                self._loop.add_writer(self.socket.fileno(), self._flush)
+            else:
+                self._loop.remove_writer(self.socket.fileno())
+        return failed
 
     def close(self) -> None:
-        """Closes the socket."""
-        if self._transport is not None:
-            self._transport.close()
+        """Closes the socket, behind what the kernel takes at once."""
+        if not self.alive:
+            return
+        if self._waiting:
+            self._datagrams.send(self._waiting)
+        self.alive = False
+        self._loop.remove_reader(self.socket.fileno())
+        if self._full:
+            self._loop.remove_writer(self.socket.fileno())
+        self._waiting.clear()
+        self.socket.close()
 
 
 # ---- streams ----
