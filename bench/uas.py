@@ -1,6 +1,7 @@
-"""The least user of our transactions that SIPp's own scenario needs: 180 and 200 to INVITE, 200 to BYE. `python -m bench.uas PORT`.
+"""Our endpoint as a phone that answers everybody: 180 and 200 to INVITE, 200 to BYE. `python -m bench.uas PORT [SESSION_EXPIRES_S]`.
 
-The transactions, the transport and the messages are the engine's; only the decision what to answer is made here.
+Sockets, transactions, dialogs and session timers are the engine's; only that it answers, and with what description, is decided here. On
+SIGUSR1 it tells what it has on one line; on SIGTERM it tells again and ends.
 """
 
 from __future__ import annotations
@@ -10,79 +11,87 @@ import gc
 import signal
 import socket
 import sys
+from pathlib import Path
 
+import msgspec
 import uvloop
 
-from engine.sip.flow import Flow
-from engine.sip.message import Message
-from engine.sip.transaction import InviteServer, NonInviteServer
-from engine.sip.transaction_layer import TransactionLayer
-from engine.sip.transport import Udp
+from engine.sip.endpoint import Endpoint, Listener
+from engine.sip.incoming import IncomingCall
+from engine.sip.session_timer import TimerSettings
+from engine.sip.user_agent import Application, Settings
 
 SDP = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n"
-CONTACT = ("Contact", "<sip:uas@127.0.0.1>")
 RECEIVE_BUFFER_BYTES = 8 << 20
+COLLECT_AT = (20_000, 20, 50)  # as engine workers do
 
 
-class Answerer:
-    """Answers, and repeats a 200 until its ACK."""
+class Fixed:
+    """A session that always says the same: what is measured is SIP."""
 
-    def __init__(self) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.layer = TransactionLayer(self, self.loop)
-        self.calls = 0
-        self._unacked: dict[str, asyncio.TimerHandle] = {}
+    def local_offer(self) -> bytes:
+        """An offer."""
+        return SDP
 
-    def on_request(self, transaction: InviteServer | NonInviteServer, flow: Flow) -> None:
-        """Answers a request."""
-        if not isinstance(transaction, InviteServer):
-            self.calls += 1
-            self.layer.respond(transaction, 200, to_tag="bench")
-            return
-        self.layer.respond(transaction, 180, to_tag="bench", headers=[CONTACT])
-        data = self.layer.respond(
-            transaction, 200, to_tag="bench", headers=[CONTACT, ("Content-Type", "application/sdp")], body=SDP
-        )
-        self._again(transaction.request.call_id, flow, data, 0.5)
+    def remote_offer(self, body: bytes) -> bytes:
+        """An answer."""
+        return SDP
 
-    def _again(self, call_id: str, flow: Flow, data: bytes, interval_s: float) -> None:
-        def fire() -> None:
-            flow.send(data)
-            if interval_s < 16:
-                self._again(call_id, flow, data, 2 * interval_s)
+    def remote_answer(self, body: bytes) -> None:
+        """Theirs."""
 
-        self._unacked[call_id] = self.loop.call_later(interval_s, fire)
+    def rollback(self) -> None:
+        """Nothing was changed."""
 
-    def on_ack(self, ack: Message, flow: Flow) -> None:
-        """Ends the repeats."""
-        waiting = self._unacked.pop(ack.call_id, None)
-        if waiting is not None:
-            waiting.cancel()
-
-    def on_cancel(self, invite: InviteServer) -> None:
-        """Nobody cancels here."""
-
-    def on_stray_response(self, response: Message, flow: Flow) -> None:
-        """Nothing was asked."""
-
-    def on_no_ack(self, invite: InviteServer) -> None:
-        """Nothing is refused here."""
+    def fork(self) -> Fixed:
+        """It has nothing of its own."""
+        return self
 
 
-async def main(port: int) -> None:
-    """Serves until SIGTERM, then tells how many calls ended."""
-    answerer = Answerer()
-    udp = await Udp.listen("127.0.0.1", port, answerer.layer.received)
-    bound = udp.socket
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+class Answerer(Application):
+    """Answers at once."""
+
+    def on_call(self, call: IncomingCall) -> None:
+        """A call."""
+        call.session = Fixed()
+        call.ring()
+        call.answer()
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What it has."""
+
+    answered: int
+    calls: int
+    dialogs: int
+    transactions: int
+    rss_bytes: int
+
+
+async def main(port: int, expires_s: int) -> None:
+    """Serves until SIGTERM."""
+    endpoint = Endpoint(Answerer(), settings=Settings(timer=TimerSettings(expires_s=expires_s)))
+    await endpoint.listen(Listener(host="127.0.0.1", port=port))
+    for found in endpoint.datagram_sockets:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
+    gc.set_threshold(*COLLECT_AT)
+    agent = endpoint.agent
+
+    def tell() -> None:
+        rss = int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+        told = Told(agent.counters.answered, agent.calls, len(agent.dialogs), agent.layer.counters.transactions, rss)
+        print(msgspec.json.encode(told).decode(), flush=True)
+
     stop = asyncio.Event()
-    answerer.loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGUSR1, tell)
     await stop.wait()
-    print(answerer.calls, answerer.layer.counters.received, answerer.layer.counters.sent, flush=True)
+    tell()
+    await endpoint.close()
 
 
 if __name__ == "__main__":
-    uvloop.run(main(int(sys.argv[1])))
+    uvloop.run(main(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1800))

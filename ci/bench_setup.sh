@@ -13,6 +13,7 @@ if [ ${#need[@]} -gt 0 ]; then
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -q && apt-get install -y -q --no-install-recommends "${need[@]}"
 fi
+bash ci/sip_setup.sh
 peers=bench/data/.peers
 [ -x "$peers/bin/python" ] || python3 -m venv "$peers"
 "$peers/bin/python" -c "import dpkt" 2>/dev/null && [ -x "$peers/bin/sip-doctor" ] ||

@@ -120,8 +120,7 @@ uint8_t address_classify(const uint8_t ip[16], uint8_t family) {
     return !sum && !ip[15] ? ADDRESS_UNSPECIFIED : ADDRESS_PUBLIC;
 }
 
-/* RFC 6761 §6.4: the last label is "invalid". */
-static int under_invalid(const uint8_t *source, size_t count) {
+int address_under_invalid(const uint8_t *source, size_t count) {
     static const char label[] = "invalid";
     if (count && source[count - 1] == '.') count--;
     if (count < 7 || (count > 7 && source[count - 8] != '.')) return 0;
@@ -139,7 +138,7 @@ static uint8_t name_kind(const uint8_t *source, size_t count) {
         if ((lower >= 'a' && lower <= 'z') || c >= 0x80 || c == '-' || c == '_') letters = 1;
         else if (c != '.' && (c < '0' || c > '9')) return ADDRESS_INVALID;
     }
-    return letters && !under_invalid(source, count) ? ADDRESS_NAME : ADDRESS_INVALID;
+    return letters && !address_under_invalid(source, count) ? ADDRESS_NAME : ADDRESS_INVALID;
 }
 
 size_t address_v4_prefix(const uint8_t *source, size_t count, struct address *target) {

@@ -38,6 +38,9 @@ size_t address_v4_prefix(const uint8_t *source, size_t count, struct address *ta
    Never fails: `kind` says what it was. */
 void address_parse(const uint8_t *source, size_t count, struct address *target);
 
+/* Is a name one under .invalid (RFC 6761 §6.4)? */
+int address_under_invalid(const uint8_t *source, size_t count);
+
 /* Class of a 16-byte address whose family is known. */
 uint8_t address_classify(const uint8_t ip[16], uint8_t family);
 

@@ -624,7 +624,8 @@ void sip_via_parse(const uint8_t *base, struct sip_span value, struct sip_via *t
     if (flags & HOST_UNBRACKETED_V6) target->flags |= SIP_VIA_UNBRACKETED_V6;
     if (semicolon < end) target->parameters = between(semicolon + 1, end);
     via_parameters(base, target);
-    if (!good || !target->host.length || target->sent_by.kind == ADDRESS_INVALID)
+    if (!good || !target->host.length || (target->sent_by.kind == ADDRESS_INVALID
+        && !address_under_invalid(base + target->host.offset, target->host.length))) /* what a browser writes is one (RFC 7118 5.2) */
         target->flags |= SIP_VIA_MALFORMED;
 }
 
