@@ -283,15 +283,14 @@ class Hosts:
         return found
 
     def _read(self) -> None:
+        if self._path is None:
+            return
         try:
-            state = os.stat(self._path) if self._path is not None else None
-            seen = (state.st_mtime_ns, state.st_size, state.st_ino) if state is not None else None
+            state = os.stat(self._path)
+            seen = state.st_mtime_ns, state.st_size, state.st_ino
             if seen == self._seen:
                 return
-            self._seen = seen
-            self._names = {}
-            if self._path is None:
-                return
+            self._seen, self._names = seen, {}
             with self._path.open("rb") as file:
                 text = file.read(HOSTS_MAX_BYTES).decode("utf-8", "replace")
         except OSError:  # there is none, or it is not for us
@@ -467,9 +466,8 @@ class Resolver:
                 found = await find(search)
         except TimeoutError:
             raise LookupFailed(f"{host[:120]!r} was not found within {self._whole_s:g} s") from None
-        distinct = list({(target.transport, target.host, target.port): target for target in reversed(found)}.values())[::-1]
-        if distinct:
-            return self.avoided.ordered(distinct[:TARGETS_MAX])
+        if found:
+            return self.avoided.ordered(list(dict.fromkeys(found))[:TARGETS_MAX])
         if search.failed:
             raise LookupFailed(f"the name servers do not tell where {host[:120]!r} is")
         raise NoTarget(f"{host[:120]!r} has no address that SIP could go to")

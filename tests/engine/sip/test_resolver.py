@@ -55,7 +55,7 @@ srv-host=_sip._udp.example.test,one.example.test,5060,10,0
 srv-host=_sip._tcp.example.test,one.example.test,5060,10,0
 srv-host=_sips._tcp.example.test,one.example.test,5061,10,0
 
-naptr-record=odd.test,10,1,a,SIPS+D2T,,three.example.test
+naptr-record=odd.test,10,1,a,SIPS+D2T,,_sips._tcp.example.test
 naptr-record=odd.test,10,2,s,SIP+D2S,,_sip._sctp.odd.test
 naptr-record=odd.test,10,3,s,SIP+D2T,!.*!x!,_sip._tcp.example.test
 naptr-record=odd.test,20,1,s,SIP+D2T,,_sip._tcp.nothing.test
@@ -443,6 +443,8 @@ def test_without_weights_all_are_alike(seed: int = 7) -> None:
     chance = random.Random(seed).random
     first = Counter(next(by_weight([(1, 0, at) for at in range(4)], chance)) for _ in range(4000))
     assert all(abs(first[at] - 1000) < 120 for at in range(4))
+    first = Counter(next(by_weight([(1, 1, 1), (1, 0, 0)], chance)) for _ in range(4000))
+    assert abs(first[1] - 2000) < 150  # a number from 0 to the sum, both of them included
 
 
 @pytest.mark.parametrize("at", [0.0, 1.0 - 2**-53, 1.0])
@@ -471,7 +473,8 @@ Mangle = Callable[[bytes, bytes], bytes | list[bytes] | None]
 class Names(asyncio.DatagramProtocol):
     """Answers out of a table; `mangle(question, answer)` has the last word on what is sent."""
 
-    def __init__(self, records: Records, mangle: Mangle | None, ttl_s: int, soa_s: int) -> None:
+    def __init__(self, records: Records, mangle: Mangle | None, ttl_s: int, soa_s: int, room: int) -> None:
+        self.room = room
         self.records = records
         self.mangle = mangle
         self.ttl_s = ttl_s
@@ -492,7 +495,7 @@ class Names(asyncio.DatagramProtocol):
         task.add_done_callback(self.tasks.discard)
 
     async def _reply(self, data: bytes, addr: Any) -> None:
-        said = self._answers(data, 1232)
+        said = self._answers(data, self.room)
         await self.open.wait()
         for piece in said:
             self.transport.sendto(piece, addr)
@@ -534,8 +537,8 @@ class Names(asyncio.DatagramProtocol):
 
 
 @asynccontextmanager
-async def scripted(records: Records, mangle: Mangle | None = None, *, ttl_s: int = TTL_S, soa_s: int = 0) -> AsyncIterator[Names]:
-    names = Names(records, mangle, ttl_s, soa_s)
+async def scripted(records: Records, mangle: Mangle | None = None, *, ttl_s: int = TTL_S, soa_s: int = 0, room: int = 1232) -> AsyncIterator[Names]:
+    names = Names(records, mangle, ttl_s, soa_s, room)
     server = await asyncio.start_server(names.stream, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: names, local_addr=("127.0.0.1", port))
@@ -694,6 +697,35 @@ def test_a_large_answer_is_read_and_a_huge_one_is_not() -> None:
             assert len(await resolver.resolve("large.test", 5060)) == module.RECORDS_MAX
             with pytest.raises(LookupFailed):
                 await resolver.resolve("huge.test", 5060)
+        async with scripted(records, room=65_000) as names:  # in one datagram
+            resolver = Resolver([names.address], hosts=None, families=(4,))
+            assert len(await resolver.resolve("large.test", 5060)) == module.RECORDS_MAX
+            with pytest.raises(LookupFailed):
+                await Resolver([names.address], hosts=None, families=(4,), lookup_s=0.1).resolve("huge.test", 5060)
+
+    run(scenario())
+
+
+def test_hosts_of_one_address_are_one_target() -> None:
+    records: Records = {("_sip._udp.m.test", "SRV"): ["1 1 5060 h.test", "2 1 5070 h.test", "3 1 5060 i.test"]}
+    records |= {(f"{host}.test", "A"): ["192.0.2.1"] for host in "hi"}
+
+    async def scenario() -> None:
+        async with scripted(records) as names:
+            found = await Resolver([names.address], hosts=None, families=(4,)).resolve("m.test", transport="udp")
+            assert ways(found) == [("UDP", "192.0.2.1", 5060), ("UDP", "192.0.2.1", 5070)]
+
+    run(scenario())
+
+
+def test_a_uri_leads_to_only_so_many_targets() -> None:
+    records: Records = {("_sip._udp.m.test", "SRV"): [f"{at} 1 5060 h{at}.test" for at in range(10)]}
+    records |= {(f"h{at}.test", "A"): [f"10.0.{at}.{host}" for host in range(10)] for at in range(10)}
+
+    async def scenario() -> None:
+        async with scripted(records) as names:
+            found = await Resolver([names.address], hosts=None, families=(4,)).resolve("m.test", transport="udp")
+            assert sorted(target.host[:7] for target in found) == ["10.0.0."] * 10 + ["10.0.1."] * 10 + ["10.0.2."] * 10 + ["10.0.3."] * 2
 
     run(scenario())
 
@@ -798,6 +830,32 @@ def test_over_tcp_a_silent_name_server_is_given_up_too() -> None:
     run(scenario())
 
 
+def test_over_tcp_the_answer_to_another_question_is_not_taken() -> None:
+    def mangle(question: bytes, answer: bytes) -> bytes:
+        return answer if answer[2] & 2 else flipped(question, answer)
+
+    async def scenario() -> None:
+        async with scripted({("a.test", "A"): [f"10.0.0.{at}" for at in range(200)]}, mangle) as names:
+            with pytest.raises(LookupFailed):
+                await Resolver([names.address], hosts=None, families=(4,)).resolve("a.test", 5060)
+            names.mangle = None
+            assert await Resolver([names.address], hosts=None).resolve("a.test", 5060)
+
+    run(scenario())
+
+
+def test_a_question_that_was_lost_is_asked_again() -> None:
+    async def scenario() -> None:
+        lost = iter([True])
+        async with scripted(PLAIN, lambda question, answer: None if next(lost, False) else answer) as names:
+            resolver = Resolver([names.address], hosts=None, families=(4,), lookup_s=3 * WAIT_S, whole_s=WAIT_S)
+            resolver._dns.timeout = 0.05
+            assert ways(await resolver.resolve("a.test", 5060)) == [("UDP", "192.0.2.1", 5060)]
+            assert len(names.asked) >= 2
+
+    run(scenario())
+
+
 def test_a_resolution_ends_whatever_is_still_asked() -> None:
     async def scenario() -> None:
         async with scripted(PLAIN, lambda question, answer: None) as names:
@@ -827,6 +885,9 @@ def test_a_part_that_fails_leaves_the_rest() -> None:
 
 
 def test_a_name_of_one_label_is_looked_for_in_the_search_domains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With name servers of its own there are none, and this machine's domain is none of them."""
+    monkeypatch.setattr("socket.gethostname", lambda: "machine.lab.test")
+
     async def scenario() -> None:
         async with scripted({("box.lab.test", "A"): ["192.0.2.40"]}) as names:
             resolver = Resolver([names.address], hosts=None, families=(4,))
