@@ -22,6 +22,8 @@ from engine import log as process_log
 from engine import metrics
 from engine.bus import Hub
 from engine.config import Loaded, auth_required
+from engine.sip_worker import check_free as check_sip
+from engine.sip_worker import guard_settings, listeners_of, prepare, tls_of
 from engine.store import Store
 from engine.supervisor import Child, Supervisor
 
@@ -113,7 +115,7 @@ def children(loaded: Loaded, bus_url: str) -> list[Child]:
         Child(
             f"worker.{at}",
             "engine",
-            (sys.executable, "-m", "engine.worker", "--bus", bus_url, "--name", f"worker.{at}"),
+            (sys.executable, "-m", "engine.worker", "--bus", bus_url, "--name", f"worker.{at}", "--of", str(engines)),
             loaded.environment,
             (cores[at % len(cores)],) if config.engine.pin else (),
         )
@@ -161,6 +163,11 @@ def serve(loaded: Loaded) -> int:
         )
     check_free(config.http.host, config.http.port)
     loaded.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    listeners = listeners_of(config.sip)
+    check_sip(listeners)
+    tls_of(config.sip, listening=any(one.transport in ("TLS", "WSS") for one in listeners))
+    guard_settings(config.sip)
+    prepare(loaded.data_dir)
     process_log.configure(config.log.level, config.log.format)
     metrics.prepare(loaded.data_dir / "metrics")
     key = uvloop.run(_prepare(loaded))

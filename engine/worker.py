@@ -1,13 +1,14 @@
 """An engine worker: one process, one event loop, one core. `python -m engine.worker --bus URL --name worker.0`.
 
 It holds its place on the bus, says that it is alive, answers `worker.status`, takes `config.reload` and drains on
-SIGTERM. No SIP socket belongs to it yet, so it has no calls.
+SIGTERM. With `--of N` it also takes SIP on the ports of the configuration, as one of N workers that share them.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -15,16 +16,22 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 
 import msgspec
 import uvloop
 
 from engine.bus import Bus, BusError, Limits, Message, open_bus
 from engine.bus.presence import BEAT_S, HUB_GONE_S, HUB_VARIABLE, keep_beating
+from engine.config import ConfigError, load_environment
+from engine.errors import EngineError
+from engine.sip_worker import SipWorker, folder_of
 from engine.supervisor import RELOAD_TOPIC, rss_bytes
 
 STATUS_SUBJECT = "worker.status"
 GRACE_S = 8.0
+# Calls leave few cycles behind; Python's own first threshold (700) would look for some in every second call.
+COLLECT_AT = (20_000, 20, 50)
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 log = logging.getLogger("trunkline.worker")
@@ -40,6 +47,7 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     uptime_s: float
     rss_bytes: int | None
     reloads: int
+    sip: dict[str, int] = {}
 
 
 class Worker:
@@ -48,7 +56,10 @@ class Worker:
     `hub` is the bus of the supervisor, when that is another one than the bus of the calls.
     """
 
-    def __init__(self, bus: Bus, hub: Bus | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, bus: Bus, hub: Bus | None = None, *, clock: Callable[[], float] = time.monotonic, sip: SipWorker | None = None
+    ) -> None:
+        self.sip = sip
         self.reload_hooks: list[Callable[[], Awaitable[None]]] = []
         self._bus = bus
         self._hub = hub or bus
@@ -73,6 +84,8 @@ class Worker:
             await asyncio.wait({beats, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if beats.done():
                 beats.result()
+            if self.sip is not None and (left := await self.sip.close(grace_s)):
+                log.warning("%s ends with %d calls unanswered", self._bus.name, left)
             if not await self._bus.drain(grace_s):
                 log.warning("%s ends with requests unfinished", self._bus.name)
         finally:
@@ -89,10 +102,11 @@ class Worker:
             name=self._bus.name,
             pid=os.getpid(),
             state="draining" if self._stop.is_set() else "ready",
-            calls=0,
+            calls=self.sip.endpoint.agent.calls if self.sip is not None else 0,
             uptime_s=self._clock() - self._started_at,
             rss_bytes=rss_bytes(os.getpid()),
             reloads=self._reloads,
+            sip=self.sip.numbers() if self.sip is not None else {},
         )
 
     async def _reload(self, message: Message) -> None:
@@ -114,6 +128,24 @@ def _stopped_by_signals(worker: Worker) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
+async def _sip(arguments: argparse.Namespace) -> SipWorker | None:
+    """The SIP side, listening; None where there is none. Raises ValueError, OSError and ConfigError."""
+    if not arguments.of:
+        return None
+    loaded = load_environment(os.environ)
+    index = int(arguments.name.rpartition(".")[2])
+    sip = SipWorker(loaded.config, index, arguments.of, folder_of(loaded.data_dir))
+    await sip.open()
+    return sip
+
+
+async def _reload_sip(sip: SipWorker) -> None:
+    try:
+        sip.reload(load_environment(os.environ).config)
+    except (ConfigError, ValueError) as error:
+        log.error("the configuration of SIP stays as it was: %s", error)
+
+
 async def _work(arguments: argparse.Namespace) -> int:
     limits = Limits(connect_s=arguments.connect_s)
     hub_url = os.environ.get(HUB_VARIABLE, arguments.bus)
@@ -123,12 +155,18 @@ async def _work(arguments: argparse.Namespace) -> int:
             hub = None
             if hub_url != arguments.bus:
                 hub = await open_buses.enter_async_context(await open_bus(hub_url, arguments.name, limits))
-            worker = Worker(bus, hub)
+            sip = await _sip(arguments)
+            worker = Worker(bus, hub, sip=sip)
+            if sip is not None:
+                worker.reload_hooks.append(partial(_reload_sip, sip))
+                gc.collect()
+                gc.freeze()
+                gc.set_threshold(*COLLECT_AT)
             with _stopped_by_signals(worker):
                 await worker.run(
                     beat_s=arguments.beat_s, hub_gone_s=arguments.hub_gone_s, grace_s=arguments.grace_s
                 )
-    except (BusError, ValueError) as error:
+    except (BusError, EngineError, OSError, ValueError) as error:
         log.error("%s ends: %s", arguments.name, error)
         return 1
     return 0
@@ -139,6 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m engine.worker", description="An engine worker.")
     parser.add_argument("--bus", required=True, help="url of the bus: unix:///... or amqp://...")
     parser.add_argument("--name", required=True, help="name on the bus, such as worker.0")
+    parser.add_argument("--of", type=int, default=0, help="take SIP, as one of so many workers that share the ports")
     parser.add_argument("--connect-s", type=float, default=10.0, help="seconds to find the bus at the start")
     parser.add_argument("--beat-s", type=float, default=BEAT_S, help="seconds between signs of life")
     parser.add_argument("--hub-gone-s", type=float, default=HUB_GONE_S, help="seconds without a bus before it gives up")

@@ -64,7 +64,7 @@ def server(*arguments: str, data: Path | None = None, **environment: str) -> Ite
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("TRUNKLINE_")}
         process = subprocess.Popen(
             [sys.executable, "-m", "api", "serve", "--http-port", str(port), "--data", str(directory), *arguments],
-            stdout=subprocess.PIPE, cwd=ROOT, env={"TRUNKLINE_ENGINE_WORKERS": "1", **inherited, **environment},
+            stdout=subprocess.PIPE, cwd=ROOT, env={"TRUNKLINE_ENGINE_WORKERS": "1", "TRUNKLINE_SIP_PORT": "0", **inherited, **environment},
         )  # fmt: skip
         assert process.stdout is not None
         try:

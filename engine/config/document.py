@@ -119,8 +119,29 @@ class Telemetry(Section, frozen=True, kw_only=True):
     service_name: Fixed = "trunkline"
 
 
+class SipTrunk(Section, frozen=True, kw_only=True):
+    """A carrier or PBX that may call: the networks it sends from, and its limits in each engine worker."""
+
+    name: str
+    sources: list[str] = []
+    calls_max: Annotated[int, msgspec.Meta(ge=0)] = 1000
+    calls_per_s: Annotated[float, msgspec.Meta(gt=0)] = 30.0
+    calls_burst: Count = 60
+
+
+class SipUser(Section, frozen=True, kw_only=True):
+    """Somebody who may register here."""
+
+    username: str
+    password: Secret
+
+
 class Sip(Section, frozen=True, kw_only=True):
-    """The SIP endpoint and its account."""
+    """The SIP endpoint and its account.
+
+    `listen` names sockets such as udp://0.0.0.0:5060, tls://[::]:5061 or ws://127.0.0.1:8088; without it they are UDP and TCP on `host`
+    and `port`, and none at all where `port` is 0. Only `allow`, trunks and users may begin anything.
+    """
 
     host: Fixed = "0.0.0.0"
     port: Port = 5060
@@ -133,6 +154,24 @@ class Sip(Section, frozen=True, kw_only=True):
     transport: Annotated[Literal["udp", "tcp", "tls"], msgspec.Meta(extra=FIXED)] = "udp"
     rtp_port: Port = 0
     audio_file: Fixed = ""
+    listen: Annotated[list[str], msgspec.Meta(extra=FIXED)] = []
+    advertised: Fixed = ""
+    tls_cert_file: Fixed = ""
+    tls_key_file: Fixed = ""
+    tls_client_ca_file: Fixed = ""
+    tls_verify: Annotated[bool, msgspec.Meta(extra=FIXED)] = True
+    tls_ca_file: Fixed = ""
+    dns_servers: Annotated[list[str], msgspec.Meta(extra=FIXED)] = []
+    answer: Annotated[Literal["nobody", "everybody"], msgspec.Meta(extra=FIXED)] = "nobody"
+    allow: list[str] = msgspec.field(default_factory=lambda: ["127.0.0.0/8", "::1/128"])
+    deny: list[str] = []
+    strangers_may: list[str] = []
+    trunks: list[SipTrunk] = []
+    users: list[SipUser] = []
+    realm: str = "trunkline"
+    session_expires_s: Annotated[int, msgspec.Meta(ge=0, le=86_400, extra=FIXED)] = 1800
+    min_se_s: Annotated[int, msgspec.Meta(ge=90, le=86_400, extra=FIXED)] = 90
+    calls_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000, extra=FIXED)] = 50_000
 
 
 class Function(Section, frozen=True, kw_only=True):

@@ -684,7 +684,8 @@ class Call:
         if "UPDATE" in self.peer_allows:
             self._update(None, refresh=True)
         else:
-            self._reinvite(None)
+            # a session that can say the same again does; others offer, which comes to the same when nothing changed
+            self._reinvite(getattr(self.session, "refresh", None))
 
     def _expired(self) -> None:
         self._bye("nobody", 0, 'SIP;cause=200;text="session timer expired"')

@@ -268,6 +268,10 @@ class Endpoint:
             self._local[peer] = found
         return found
 
+    def host_toward(self, flow: Flow) -> str:
+        """The address of ours that a peer reaches us at: media may be had there, too."""
+        return self._reached_at(flow)[0]
+
     def via(self, flow: Flow) -> str:
         """Our Via value over a flow, without a branch."""
         host, port = self._reached_at(flow)

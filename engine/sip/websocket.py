@@ -136,9 +136,9 @@ class WebSocketConnection(asyncio.Protocol):
 
     def _refuse_strangers(self, fault: Exception) -> None:
         """Who began with something else than a handshake is told so in HTTP."""
-        if isinstance(self._protocol, ServerProtocol) and self._protocol.state is State.CONNECTING and not isinstance(fault, EOFError):
-            if self._io is not None:
-                self._io.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        began = isinstance(self._protocol, ClientProtocol) or self._protocol.state is not State.CONNECTING
+        if not began and self._io is not None and not isinstance(fault, EOFError):
+            self._io.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
 
     def _asked(self, request: Request) -> None:
         """A handshake: whoever does not offer SIP is told what is spoken here (RFC 7118 5.1)."""

@@ -222,7 +222,8 @@ def marked(kind: shapes.Type, extra: dict[str, Any]) -> Any:
         made = {field.name: marked(field.type, {}) for field in kind.fields}
         return {name: value for name, value in made.items() if value is not None}
     if isinstance(kind, shapes.ListType) and isinstance(kind.item_type, shapes.StructType):
-        return [{"name": "f", **marked(kind.item_type, {})}]
+        needed = {field.encode_name: "f" for field in kind.item_type.fields if field.required}
+        return [{**needed, **marked(kind.item_type, {})}]
     if isinstance(kind, shapes.DictType):
         inner = marked(kind.value_type, {})
         return {"x": inner} if inner else None
