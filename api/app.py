@@ -16,6 +16,7 @@ from api.auth import ANONYMOUS, LOOPBACK_HOSTS, Identify, Principal, local_princ
 from api.errors import ApiError, on_any_error, on_api_error, on_engine_error, on_http_error
 from api.request_log import RequestLog
 from api.routes import calls, config, docs, keys, metrics
+from api.routes import live as live_calls
 from api.routes.analyze import analyze
 from api.routes.audit import list_audit
 from api.routes.health import health, live, ready, status
@@ -74,7 +75,7 @@ def application(services: Services) -> Litestar:
 
     app = Litestar(
         route_handlers=[
-            analyze, keys.list_keys, keys.generate_key, keys.revoke_key, *calls.ROUTES, *config.ROUTES, list_audit,
+            analyze, keys.list_keys, keys.generate_key, keys.revoke_key, *calls.ROUTES, *live_calls.ROUTES, *config.ROUTES, list_audit,
             health, live, ready, status, metrics.metrics, metrics.simple, docs.openapi, docs.docs,
         ],
         state=State({"services": services, "identify": identify}),

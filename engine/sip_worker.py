@@ -38,9 +38,11 @@ from engine.sip.router import Router
 from engine.sip.session_timer import TimerSettings
 from engine.sip.transaction import NonInviteServer
 from engine.sip.user_agent import Application, Settings
+from engine.trace.live import LiveTraces
 
 KEY_BYTES: Final = 16
 LAG_STEP_S: Final = 0.1
+SWEEP_TICKS: Final = 10
 GRACE_S: Final = 6.0
 FAR_AHEAD: Final = 1 << 20  # of the CSeq: a BYE written down when the call began is behind all that the call sends itself
 METHODS: Final = ("REGISTER",)
@@ -155,6 +157,8 @@ class Desk(Application, CallUser):
             call.refuse(token.status, headers=list(token.headers))
             return
         worker.tokens[call] = token
+        if worker.live is not None:
+            worker.live.began(call.call_id)
         call.user = self
         if worker.config.sip.answer == "nobody":
             call.refuse(480)
@@ -205,14 +209,16 @@ class SipWorker:
         key = (folder / "key").read_bytes() if count > 1 else bytes(KEY_BYTES)
         self.router = Router(index, count, key, folder, self._deliver, udp_flow=self._udp_flow, on_orphan=self._orphan, on_overload=self._full)
         timer = TimerSettings(expires_s=sip.session_expires_s, min_se_s=sip.min_se_s)
+        self.live = LiveTraces(folder / f"live-{index}") if self.listeners else None
         self.endpoint = Endpoint(
             Desk(self), settings=Settings(timer=timer, calls_max=sip.calls_max),
             tls=tls_of(sip, listening=any(one.transport in ("TLS", "WSS") for one in self.listeners)),
             resolver=Resolver(servers=sip.dns_servers) if self.listeners else None, admit=self._admit, judge=self._judge, on_malformed=self._malformed, methods=METHODS,
             new_call_id=self.router.new_call_id, receiver=self.router.receiver, may_stay=self._opened, on_closed=self._closed,
-            may_answer=self._may_answer,
+            may_answer=self._may_answer, on_wire=self.live.on_wire if self.live is not None else None,
         )  # fmt: skip
         self.ledger: Ledger | None = None
+        self._ticks = 0
         self.byes_left = 0
         self._ending = False
 
@@ -245,6 +251,9 @@ class SipWorker:
         now = self._loop.time()
         self.guard.note_lag(max(0.0, now - self._due))
         self.guard.note_transactions(self.endpoint.agent.layer.counters.transactions)
+        self._ticks += 1
+        if self.live is not None and not self._ticks % SWEEP_TICKS:
+            self.live.sweep()
         self._due = now + LAG_STEP_S
         self._lag = self._loop.call_at(self._due, self._tick)
 
@@ -265,6 +274,8 @@ class SipWorker:
             self.registrar.close()
         if self.ledger is not None:
             self.ledger.close()
+        if self.live is not None:
+            self.live.close()
         return left
 
     # ---- messages ----
@@ -339,6 +350,8 @@ class SipWorker:
         token = self.tokens.pop(call, None)
         if token is not None:
             self.guard.call_ended(token)
+        if self.live is not None:
+            self.live.ended(call.call_id)
         if self.ledger is not None:
             self.ledger.forget(_name_of(call))
 
@@ -374,6 +387,7 @@ class SipWorker:
             "calls": agent.calls, "dialogs": len(agent.dialogs), "transactions": agent.layer.counters.transactions,
             "connections": self.endpoint.sockets, "messages_received": agent.layer.counters.received, "messages_sent": agent.layer.counters.sent,
             "calls_in": agent.counters.calls_in, "calls_answered": agent.counters.answered, "handed_over": self.router.counters.handed,
+            "live": len(self.live) if self.live is not None else 0,
             "ledger": len(self.ledger) if self.ledger is not None else 0, "tokens": len(self.tokens),
         }  # fmt: skip
 

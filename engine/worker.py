@@ -27,6 +27,7 @@ from engine.config import ConfigError, load_environment
 from engine.errors import EngineError
 from engine.sip_worker import SipWorker, folder_of
 from engine.supervisor import RELOAD_TOPIC, rss_bytes
+from engine.trace.live_service import LiveService
 
 STATUS_SUBJECT = "worker.status"
 GRACE_S = 8.0
@@ -75,6 +76,8 @@ class Worker:
         """
         for bus in {self._bus, self._hub}:
             bus.serve(STATUS_SUBJECT, self._status)
+            if self.sip is not None and self.sip.live is not None:
+                LiveService(self.sip.live).serve(bus)
         await self._hub.subscribe(RELOAD_TOPIC, self._reload)
         beats = asyncio.create_task(
             keep_beating(self._hub, lambda: not self._stop.is_set(), interval_s=beat_s, hub_gone_s=hub_gone_s)

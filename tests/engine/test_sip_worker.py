@@ -4,6 +4,7 @@ let in at the door. A whole server, with our own endpoint and SIPp as callers.""
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -148,6 +149,32 @@ def test_a_worker_that_dies_takes_only_its_own_calls_along_and_says_so(running: 
         for call in list(again.connected):
             call.hang_up()
         await until(lambda: len(again.endings) == CALLS)
+
+    asyncio.run(with_endpoint(work))
+
+
+@pytest.mark.slow
+def test_a_call_has_its_ladder_and_its_findings_while_it_is_up(running: Running, sip_port: int) -> None:
+    async def work(endpoint: Endpoint) -> None:
+        watched = dial(endpoint, sip_port, "udp", 4)
+        await until(lambda: len(watched.connected) == 4)
+        call_id = next(iter(watched.connected)).call_id
+
+        def look() -> None:
+            with running.client() as client:
+                listed = client.get("/api/v1/live/calls").json()
+                assert call_id in json.dumps(listed)
+                ladder = client.get(f"/api/v1/live/calls/{call_id}/ladder?format=text").text
+                assert "INVITE" in ladder and "200 OK" in ladder and "BYE" not in ladder
+                findings = client.get(f"/api/v1/live/calls/{call_id}/findings").json()
+                assert "missing-bye" not in json.dumps(findings)
+                assert len(client.get(f"/api/v1/live/calls/{call_id}/messages").json()["messages"]) >= 3
+                assert client.get("/api/v1/live/calls/nobody").status_code == 404
+
+        await asyncio.to_thread(look)
+        for call in list(watched.connected):
+            call.hang_up()
+        await until(lambda: len(watched.endings) == 4)
 
     asyncio.run(with_endpoint(work))
 
