@@ -146,6 +146,12 @@ def _mode_set(text: str) -> frozenset[str]:
     return frozenset(part.strip() for part in text.split(",") if part.strip())
 
 
+def _with(fmtp: str, name: str, value: str) -> str:
+    """Parameters with one of them set."""
+    kept = [part for part in fmtp.split(";") if part.strip() and part.strip().partition("=")[0].lower() != name]
+    return ";".join([*kept, f"{name}={value}"])
+
+
 def agreed_fmtp(capability: CodecCapability, offered: str) -> str | None:
     """The parameters an answer has, for a codec whose key is ours; None where they do not go together."""
     name = capability.name.lower()
@@ -155,16 +161,14 @@ def agreed_fmtp(capability: CodecCapability, offered: str) -> str | None:
     if name in _SWITCHES:
         switch = _SWITCHES[name]
         wanted = all(said.get(switch, "yes").lower() != "no" for said in (ours, theirs))
-        kept = [part for part in capability.fmtp.split(";") if part.strip() and part.strip().partition("=")[0].lower() != switch]
-        return ";".join([*kept, f"{switch}={'yes' if wanted else 'no'}"])
+        return _with(capability.fmtp, switch, "yes" if wanted else "no")
     if name == "ilbc":  # 20 ms only where both want them (RFC 3952 5)
         return f"mode={20 if ours.get('mode') == '20' and theirs.get('mode') == '20' else 30}"
     if name in ("amr", "amr-wb") and "mode-set" in theirs:  # taken as it is or not at all (RFC 4867 8.3.1)
         wanted_modes, our_modes = _mode_set(theirs["mode-set"]), _mode_set(ours.get("mode-set", ""))
-        if not wanted_modes or not wanted_modes <= _AMR_MODES or (our_modes and not wanted_modes <= our_modes):
+        if not wanted_modes or not wanted_modes <= (our_modes or _AMR_MODES):
             return None
-        kept = [part for part in capability.fmtp.split(";") if part.strip() and part.strip().partition("=")[0].lower() != "mode-set"]
-        return ";".join([*kept, "mode-set=" + ",".join(sorted(wanted_modes))])
+        return _with(capability.fmtp, "mode-set", ",".join(sorted(wanted_modes)))
     return capability.fmtp
 
 
@@ -245,8 +249,7 @@ def numbers_for(wanted: Sequence[tuple[Key, int]], history: Mapping[int, Key]) -
 
 
 __all__ = [
-    "COMFORT_NOISE", "DTMF_EVENTS", "FORMATS_MAX", "G722", "G729", "OPUS", "PCMA", "PCMU", "TELEPHONE_EVENT", "CodecCapability", "Key", "PayloadFormat",
-    "agreed_fmtp", "events_of", "events_text", "frame_of", "has_own_silence", "is_usable", "key_of", "name_of", "numbers_for",
-    "packet_time_ms", "parameters_of",
-    "sending_fmtp",
+    "COMFORT_NOISE", "DTMF_EVENTS", "FORMATS_MAX", "G722", "G729", "OPUS", "PCMA", "PCMU", "TELEPHONE_EVENT", "CodecCapability", "Key",
+    "PayloadFormat", "agreed_fmtp", "events_of", "events_text", "frame_of", "has_own_silence", "is_usable", "key_of", "name_of", "numbers_for",
+    "packet_time_ms", "parameters_of", "sending_fmtp",
 ]  # fmt: skip

@@ -18,6 +18,7 @@ from engine.sdp.terms import Terms
 
 EVENT_PAYLOAD_TYPE: Final = 101  # nobody assigned it, everybody uses it
 _NAMES_SHOWN: Final = 6
+_OUR_EVENTS: Final = codecs.events_of(DTMF_EVENTS)
 
 
 class Formats(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +31,8 @@ class Formats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _names(remote: RemoteMedia) -> str:
-    shown = [codec.name[:24] or str(codec.payload_type) for codec in remote.codecs[:_NAMES_SHOWN]]
+    """What was offered, for an error text: it is somebody else's words, so little of it and nothing but letters."""
+    shown = [ascii(codec.name[:24])[1:-1] or str(codec.payload_type) for codec in remote.codecs[:_NAMES_SHOWN]]
     return ", ".join(shown) + (" and more" if len(remote.codecs) > _NAMES_SHOWN else "")
 
 
@@ -40,15 +42,16 @@ def _fmtp_of(codec: Codec) -> str:
 
 def _chosen(remote: RemoteMedia, terms: Terms, *, mux: bool) -> list[tuple[Codec, CodecCapability, str]]:
     """The codecs of an answer: (theirs, ours, agreed parameters), in the order that the terms want."""
-    usable = [codec for codec in remote.codecs if codecs.is_usable(codec, mux=mux)]
-    pairs = ((codec, ours) for codec in usable for ours in terms.codecs)
+    usable = [(codec, codecs.key_of(codec)) for codec in remote.codecs if codecs.is_usable(codec, mux=mux)]
+    known = [(ours, ours.key) for ours in terms.codecs]
+    pairs = ((codec, ours) for codec, offered in usable for ours, key in known if key == offered)
     if terms.order == "ours":
-        pairs = ((codec, ours) for ours in terms.codecs for codec in usable)
+        pairs = ((codec, ours) for ours, key in known for codec, offered in usable if key == offered)
     found: list[tuple[Codec, CodecCapability, str]] = []
     for codec, ours in pairs:
         if len(found) == terms.answered_codecs:
             break
-        if codecs.key_of(codec) != ours.key or any(codec is one or ours is other for one, other, _ in found):
+        if any(codec is one or ours is other for one, other, _ in found):
             continue
         agreed = codecs.agreed_fmtp(ours, _fmtp_of(codec))
         if agreed is not None:
@@ -63,7 +66,7 @@ def _events(remote: RemoteMedia, clocks: Sequence[int], *, mux: bool) -> list[tu
     matching = [one for clock in clocks for one in offered if one.clock_rate_hz == clock]
     found: dict[int, tuple[Codec, str]] = {}
     for one in matching or offered[:1]:
-        known = codecs.events_of(_fmtp_of(one)) & codecs.events_of(DTMF_EVENTS)
+        known = codecs.events_of(_fmtp_of(one)) & _OUR_EVENTS
         if known:
             found.setdefault(one.clock_rate_hz, (one, codecs.events_text(known)))
     return list(found.values())

@@ -67,7 +67,8 @@ def read_candidate(value: str) -> Candidate | None:
     if not 1 <= component <= 256 or not 1 <= priority <= 2**31 - 1 or not 1 <= port <= 65535 or not words[4].isprintable():
         return None
     return Candidate(
-        foundation=words[0], component=component, transport=words[2].upper()[:16], priority=priority, host=words[4][:255], port=port, kind=words[7].lower()[:16],
+        foundation=words[0], component=component, transport=words[2].upper()[:16], priority=priority, host=words[4][:255], port=port,
+        kind=words[7].lower()[:16],
     )  # fmt: skip
 
 

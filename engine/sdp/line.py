@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from engine.sdp import codecs, formats, ice, protection, sdes
+from engine.sdp import codecs, formats, ice, protection
 from engine.sdp.codecs import CodecCapability, Key, PayloadFormat
 from engine.sdp.compose import MediaSection
 from engine.sdp.direction import Direction, answer_to, both, seen_from_the_other_end
 from engine.sdp.errors import ATTRIBUTE, MEDIA_TYPE, MULTICAST, NegotiationError
 from engine.sdp.formats import Formats
 from engine.sdp.negotiated import NegotiatedMedia
-from engine.sdp.protection import DTLS, SECURE, Protection
+from engine.sdp.protection import Protection
 from engine.sdp.remote import RemoteMedia
-from engine.sdp.sdes import Crypto, Random
+from engine.sdp.sdes import Random
 from engine.sdp.terms import Terms, Transport
 
 
@@ -69,9 +69,8 @@ def _ice_of(remote: RemoteMedia, terms: Terms, *, mux: bool) -> tuple[ice.Ice | 
     return found, False
 
 
-def _own_ice(theirs: ice.Ice | None, before: Line | None, transport: Transport, random: Random, *, mux: bool) -> ice.Ice:
+def _own_ice(theirs: ice.Ice | None, standing: NegotiatedMedia | None, transport: Transport, random: Random, *, mux: bool) -> ice.Ice:
     """Our ICE; credentials change when theirs do, which restarts it (RFC 8839 4.4.1.1)."""
-    standing = before.media if before is not None else None
     kept = None
     if standing is not None and standing.local_ice is not None and standing.remote_ice is not None:
         same = theirs is None or theirs.credentials == standing.remote_ice.credentials
@@ -108,7 +107,7 @@ def answered(
         kind=remote.kind, proto=remote.proto, transport=transport, payloads=found.receive, direction=answer_to(by_them, wish),
         ptime_ms=receive_ptime_ms, rtcp_mux=mux, rtcp_port=0 if mux else _stated_rtcp(transport), label=remote.label, mid=remote.mid,
         crypto=(keys.ours,) if keys.ours is not None else (),
-        ice=_own_ice(theirs, before, transport, random, mux=mux) if theirs is not None else None, ice_mismatch=mismatch,
+        ice=_own_ice(theirs, standing, transport, random, mux=mux) if theirs is not None else None, ice_mismatch=mismatch,
         fingerprint=terms.fingerprint if keys.dtls is not None else "", setup=keys.dtls.role if keys.dtls is not None else "",
     )  # fmt: skip
     media = _agreed(index, section, remote, found, keys, terms, mux=mux, theirs=theirs, by_us=wish, by_them=by_them)
@@ -121,24 +120,18 @@ def offered(
 ) -> Line:
     """A line of an offer. What it has agreed to so far stays as `media` until the answer comes."""
     standing = before if before is not None and before.media.accepted else None
+    agreed = standing.media if standing is not None else None
     history = dict(standing.history) if standing is not None else {}
-    payloads = formats.of_offer(terms, standing.media if standing is not None else None, history)
-    proto = _proto_of_offer(standing, terms)
-    crypto: tuple[Crypto, ...] = ()
-    fingerprint = ""
-    if standing is not None and standing.media.send_crypto is not None and proto not in DTLS:
-        crypto = (standing.media.send_crypto,)
-    elif proto in DTLS:
-        fingerprint = terms.fingerprint
-    elif proto in SECURE or (terms.best_effort and terms.srtp != "off"):
-        crypto = tuple(sdes.fresh(tag, suite, random) for tag, suite in enumerate(terms.suites, 1))
-    mux = terms.rtcp_mux_offered or (standing is not None and standing.media.rtcp_mux)
-    with_ice = terms.ice == "lite" and (standing is None or standing.media.local_ice is not None)
+    payloads = formats.of_offer(terms, agreed, history)
+    proto = protection.proto_of_offer(agreed, terms)
+    crypto, fingerprint = protection.of_offer(proto, agreed, terms, random)
+    mux = terms.rtcp_mux_offered or (agreed is not None and agreed.rtcp_mux)
+    with_ice = terms.ice == "lite" and (agreed is None or agreed.local_ice is not None)
     section = MediaSection(
         kind="audio", proto=proto, transport=transport, payloads=payloads, direction=wish, ptime_ms=_first_of(payloads, terms).ptime_ms,
-        rtcp_mux=mux, rtcp_port=_stated_rtcp(transport), label=standing.section.label if standing is not None else label, mid=standing.section.mid if standing is not None else "",
-        crypto=crypto, ice=_own_ice(None, standing, transport, random, mux=False) if with_ice else None,
-        fingerprint=fingerprint, setup="actpass" if fingerprint else "",
+        rtcp_mux=mux, rtcp_port=_stated_rtcp(transport), label=agreed.label if agreed is not None else label,
+        mid=agreed.mid if agreed is not None else "", crypto=crypto, fingerprint=fingerprint, setup="actpass" if fingerprint else "",
+        ice=_own_ice(None, agreed, transport, random, mux=False) if with_ice else None,
     )  # fmt: skip
     media = before.media if before is not None else NegotiatedMedia(index=index, kind="audio", accepted=False)
     return Line(section=section, media=media, history=history | {one.payload_type: one.key for one in payloads})
@@ -151,20 +144,6 @@ def _stated_rtcp(transport: Transport) -> int:
 
 def _first_of(payloads: Sequence[PayloadFormat], terms: Terms) -> CodecCapability:
     return next((one for one in terms.codecs if payloads and one.key == payloads[0].key), terms.codecs[0])
-
-
-def _proto_of_offer(standing: Line | None, terms: Terms) -> str:
-    """The transport of an offer: the one in use unless the terms forbid it by now."""
-    if standing is not None:
-        proto = standing.section.proto.upper()
-        is_encrypted = standing.media.send_crypto is not None or standing.media.dtls is not None
-        if is_encrypted and terms.srtp != "off" and (proto not in DTLS or terms.fingerprint):
-            return proto
-        if not is_encrypted and terms.srtp != "required":
-            return proto
-    if terms.srtp != "required":
-        return "RTP/AVP"
-    return "UDP/TLS/RTP/SAVPF" if terms.keying == "dtls" else "RTP/SAVP"
 
 
 def concluded(index: int, ours: Line, remote: RemoteMedia, before: Line | None, terms: Terms) -> Line:

@@ -38,7 +38,7 @@ class _Proposal(msgspec.Struct, frozen=True, kw_only=True):
 
     lines: tuple[Line, ...]
     bundle: tuple[str, ...] = ()
-    remote: RemoteDescription | None = None
+    origin: int | None = None  # hash of their o= line without its version; None where no description of theirs belongs to it
 
 
 class Negotiation:
@@ -48,7 +48,7 @@ class Negotiation:
     """
 
     __slots__ = (
-        "_agreed", "_hold_before", "_hold_sends", "_open", "_proposal", "_random", "_remote", "_sent", "_session_id", "_state", "_transports",
+        "_agreed", "_hold_before", "_hold_sends", "_open", "_proposal", "_random", "_sent", "_session_id", "_state", "_transports",
         "_version", "terms",
     )  # fmt: skip
 
@@ -63,7 +63,6 @@ class Negotiation:
         self._state = State.NONE
         self._agreed = _Proposal(lines=())
         self._proposal: _Proposal | None = None
-        self._remote: RemoteDescription | None = None
         self._transports: dict[int, Transport] = {}
         self._hold_sends: bool | None = None  # None: we hold nothing
         self._hold_before: bool | None = None
@@ -207,7 +206,7 @@ class Negotiation:
                 lines.append(line.refused(index, ours.section, str(error), ours.history))
         if faults and not any(one.media.accepted for one in lines):
             raise faults[0]
-        self._settle(_Proposal(lines=tuple(lines), bundle=proposal.bundle, remote=remote))
+        self._settle(_Proposal(lines=tuple(lines), bundle=proposal.bundle, origin=remote.description.row.origin_hash))
 
     def rollback(self) -> None:
         """The offer that is under way came to nothing, ours or theirs: what was agreed before stands. Without one it does nothing."""
@@ -215,7 +214,7 @@ class Negotiation:
             self._hold_sends = self._hold_before
         if self._proposal is not None:
             self._proposal = None
-            self._state = State.STABLE if self._remote is not None else State.NONE
+            self._state = State.STABLE if self._agreed.origin is not None else State.NONE
 
     # ---- theirs ----
 
@@ -255,7 +254,7 @@ class Negotiation:
             lines.append(made)
         if faults and not any(one.media.accepted for one in lines):
             raise self._worst(faults, remote.media)
-        self._proposal = _Proposal(lines=tuple(lines), bundle=self._bundle_of(lines, remote), remote=remote)
+        self._proposal = _Proposal(lines=tuple(lines), bundle=self._bundle_of(lines, remote), origin=remote.description.row.origin_hash)
         self._state = State.REMOTE_OFFER
         return self.proposed
 
@@ -277,9 +276,9 @@ class Negotiation:
         lines = self._agreed.lines
         if len(remote.media) >= len(lines):
             return lines
-        if self._remote is None or remote.description.same_origin(self._remote.description):
+        if remote.description.row.origin_hash == self._agreed.origin:
             raise NegotiationError(f"{len(lines)} media lines have become {len(remote.media)}")
-        return lines[: len(remote.media)]
+        return lines
 
     @staticmethod
     def _worst(faults: list[NegotiationError], media: Sequence[RemoteMedia]) -> NegotiationError:
@@ -308,7 +307,6 @@ class Negotiation:
     def _settle(self, proposal: _Proposal) -> None:
         self._agreed = proposal
         self._proposal = None
-        self._remote = proposal.remote
         self._state = State.STABLE
         self._hold_before = self._hold_sends
         for index in list(self._transports):

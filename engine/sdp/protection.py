@@ -71,6 +71,34 @@ def of_answer(remote: RemoteMedia, before: NegotiatedMedia | None, terms: Terms,
     raise NegotiationError("encrypted media is offered without a key that can be used", warning=TRANSPORT_PROTOCOL)
 
 
+def proto_of_offer(standing: NegotiatedMedia | None, terms: Terms) -> str:
+    """The transport of an offer: the one in use unless the terms forbid it by now."""
+    if standing is not None:
+        proto = standing.proto.upper()
+        if standing.dtls is not None and terms.srtp != "off" and terms.fingerprint:
+            return proto
+        if standing.send_crypto is not None and terms.srtp != "off" and (proto not in PLAIN or terms.best_effort):
+            return proto
+        if standing.dtls is None and standing.send_crypto is None and terms.srtp != "required":
+            return proto
+    if terms.srtp != "required":
+        return PLAIN[0]
+    return DTLS[1] if terms.keying == "dtls" else SECURE[0]
+
+
+def of_offer(proto: str, standing: NegotiatedMedia | None, terms: Terms, random: Random) -> tuple[tuple[Crypto, ...], str]:
+    """The keys, or the fingerprint, of an offered line. What is in use is offered again, and nothing beside it."""
+    if standing is not None and proto == standing.proto.upper():
+        if standing.dtls is not None:
+            return (), terms.fingerprint
+        return ((standing.send_crypto,) if standing.send_crypto is not None else ()), ""
+    if proto in DTLS:
+        return (), terms.fingerprint
+    if proto in SECURE or (terms.best_effort and terms.srtp != "off"):
+        return tuple(sdes.fresh(tag, suite, random) for tag, suite in enumerate(terms.suites, 1)), ""
+    return (), ""
+
+
 def answered(remote: RemoteMedia, section: MediaSection, before: NegotiatedMedia | None, terms: Terms) -> Protection:
     """What their answer makes of the keys that we offered (RFC 4568 5.1.3). Raises NegotiationError (302)."""
     proto = remote.proto.upper()
@@ -94,4 +122,4 @@ def answered(remote: RemoteMedia, section: MediaSection, before: NegotiatedMedia
     raise NegotiationError("encrypted media is answered without a key that can be used", warning=TRANSPORT_PROTOCOL)
 
 
-__all__ = ["DTLS", "PLAIN", "SECURE", "Protection", "answered", "of_answer"]
+__all__ = ["DTLS", "PLAIN", "SECURE", "Protection", "answered", "of_answer", "of_offer", "proto_of_offer"]

@@ -79,8 +79,8 @@ class RemoteMedia:
 
     @property
     def version(self) -> int:
-        """4 or 6; 0 for a name."""
-        return self.line.row.connection.family
+        """4 or 6; 0 where either will do: for a name, and for the address of a hold."""
+        return 0 if self.is_unspecified else self.line.row.connection.family
 
     @property
     def is_multicast(self) -> bool:

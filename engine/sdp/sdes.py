@@ -95,7 +95,7 @@ def read(value: str) -> Crypto | None:
     text, *parts = parameters.split("|")
     key = _key_of(text, SUITES[suite])
     # A window hint is advice; one with a hyphen may be passed over by who does not know it. Any other would have to be obeyed.
-    if key is None or len(parts) > 2 or not all(word.startswith("-") or _WINDOW_HINT.match(word) for word in words[3:]):
+    if key is None or not all(word.startswith("-") or _WINDOW_HINT.match(word) for word in words[3:]):
         return None
     lifetime = mki = mki_bytes = 0
     for at, part in enumerate(parts):
@@ -121,7 +121,7 @@ def choose(values: Iterable[str], suites: Collection[str], *, with_mki: bool = T
 
 def fresh(tag: int, suite: str, random: Random, *, written: str = "") -> Crypto:
     """A line of ours with a new key. Raises KeyError for a suite that is none of `SUITES`."""
-    return Crypto(tag=tag, suite=suite, written=written, key=random(SUITES[suite]))
+    return Crypto(tag=tag, suite=suite, written=written or suite, key=random(SUITES[suite]))
 
 
 __all__ = ["SUITES", "Crypto", "Random", "choose", "fresh", "read"]
