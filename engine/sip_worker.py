@@ -38,7 +38,7 @@ from engine.sip.router import Router
 from engine.sip.session_timer import TimerSettings
 from engine.sip.transaction import NonInviteServer
 from engine.sip.user_agent import Application, Settings
-from engine.trace.live import LiveTraces
+from engine.trace.live import LiveSettings, LiveTraces
 
 KEY_BYTES: Final = 16
 LAG_STEP_S: Final = 0.1
@@ -209,7 +209,7 @@ class SipWorker:
         key = (folder / "key").read_bytes() if count > 1 else bytes(KEY_BYTES)
         self.router = Router(index, count, key, folder, self._deliver, udp_flow=self._udp_flow, on_orphan=self._orphan, on_overload=self._full)
         timer = TimerSettings(expires_s=sip.session_expires_s, min_se_s=sip.min_se_s)
-        self.live = LiveTraces(folder / f"live-{index}") if self.listeners else None
+        self.live = LiveTraces(folder / f"live-{index}", settings=LiveSettings(address=sip.advertised)) if self.listeners else None
         self.endpoint = Endpoint(
             Desk(self), settings=Settings(timer=timer, calls_max=sip.calls_max),
             tls=tls_of(sip, listening=any(one.transport in ("TLS", "WSS") for one in self.listeners)),

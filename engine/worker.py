@@ -138,7 +138,11 @@ async def _sip(arguments: argparse.Namespace) -> SipWorker | None:
     loaded = load_environment(os.environ)
     index = int(arguments.name.rpartition(".")[2])
     sip = SipWorker(loaded.config, index, arguments.of, folder_of(loaded.data_dir))
-    await sip.open()
+    try:
+        await sip.open()
+    except BaseException:
+        await sip.close(0.0)  # what is open already would keep the process
+        raise
     return sip
 
 
