@@ -25,6 +25,7 @@ from engine.sdp.offer_answer import Negotiation
 from engine.sdp.terms import Terms, Transport
 from engine.sip import auth, compose
 from engine.sip import guard as guards
+from engine.sip.account import KeptAccount
 from engine.sip.call import Call, CallUser, Ending
 from engine.sip.endpoint import PORTS, Endpoint, Listener, Tls, destination_of
 from engine.sip.flow import Flow
@@ -33,6 +34,8 @@ from engine.sip.incoming import IncomingCall
 from engine.sip.ledger import Ledger
 from engine.sip.message import Message, parse
 from engine.sip.registrar import Registrar, RegistrarSettings
+from engine.sip.registration import Account
+from engine.sip.registration import State as Registered
 from engine.sip.resolver import Resolver
 from engine.sip.router import Router
 from engine.sip.session_timer import TimerSettings
@@ -44,6 +47,7 @@ KEY_BYTES: Final = 16
 LAG_STEP_S: Final = 0.1
 SWEEP_TICKS: Final = 10
 GRACE_S: Final = 6.0
+UNREGISTERED_S: Final = 1.0
 FAR_AHEAD: Final = 1 << 20  # of the CSeq: a BYE written down when the call began is behind all that the call sends itself
 METHODS: Final = ("REGISTER",)
 DISCARD: Final = 9  # what is inactive is sent nowhere (RFC 863)
@@ -220,6 +224,7 @@ class SipWorker:
         self.ledger: Ledger | None = None
         self._ticks = 0
         self.byes_left = 0
+        self.account = self._account(sip) if index == 0 and self.listeners else None
         self._ending = False
 
     def _registrar(self, sip: SipConfig, loop: asyncio.AbstractEventLoop) -> Registrar | None:
@@ -230,6 +235,20 @@ class SipWorker:
         }
         server = auth.Server(sip.realm, lambda username, algorithm: secrets_of.get((username, algorithm)), loop.time)
         return Registrar(RegistrarSettings(domains=(sip.realm, *(one.host for one in self.listeners), sip.advertised or sip.realm)), server, loop)
+
+    def _account(self, sip: SipConfig) -> KeptAccount | None:
+        """The account of the configuration, which the first worker keeps."""
+        if not sip.username or not sip.server:
+            return None
+        domain = sip.domain or sip.server
+        account = Account(
+            registrar=f"sip:{domain}", address_of_record=f"sip:{sip.username}@{domain}", contact="", username=sip.auth_id or sip.username,
+            password=sip.password,
+        )  # fmt: skip
+        way = sip.outbound_proxy or sip.server
+        way = way if way.startswith(("sip:", "sips:")) else f"sip:{way}"
+        way = way if ";transport=" in way else f"{way};transport={sip.transport}"
+        return KeptAccount(self.endpoint, account, way, self._loop, user=sip.username)
 
     # ---- life ----
 
@@ -246,6 +265,8 @@ class SipWorker:
             self._say_bye(entry.dialog_id, entry.bye, entry.transport, entry.host, entry.port)
         self._due = self._loop.time() + LAG_STEP_S
         self._lag = self._loop.call_at(self._due, self._tick)
+        if self.account is not None:
+            self.account.start()
 
     def _tick(self) -> None:
         now = self._loop.time()
@@ -265,7 +286,12 @@ class SipWorker:
     async def close(self, grace_s: float = GRACE_S) -> int:
         """Ends every call with a word to its peer, and closes everything; calls that did not answer in time."""
         self._ending = True
+        if self.account is not None:
+            self.account.stop()
         left = await self.endpoint.drain(grace_s)
+        until = self._loop.time() + min(grace_s, UNREGISTERED_S)
+        while self.account is not None and self.account.state is Registered.ENDING and self._loop.time() < until:
+            await asyncio.sleep(0.02)
         if self._lag is not None:
             self._lag.cancel()
         await self.endpoint.close()
@@ -385,7 +411,7 @@ class SipWorker:
         agent = self.endpoint.agent
         return {
             "calls": agent.calls, "dialogs": len(agent.dialogs), "transactions": agent.layer.counters.transactions,
-            "connections": self.endpoint.sockets, "messages_received": agent.layer.counters.received, "messages_sent": agent.layer.counters.sent,
+            "registered": int(self.account is not None and self.account.state is Registered.REGISTERED), "connections": self.endpoint.sockets, "messages_received": agent.layer.counters.received, "messages_sent": agent.layer.counters.sent,
             "calls_in": agent.counters.calls_in, "calls_answered": agent.counters.answered, "handed_over": self.router.counters.handed,
             "live": len(self.live) if self.live is not None else 0,
             "ledger": len(self.ledger) if self.ledger is not None else 0, "tokens": len(self.tokens),

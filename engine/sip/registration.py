@@ -64,9 +64,10 @@ class Registration:
 
     def __init__(
         self, account: Account, send: Send, clock: Clock, via: Callable[[], str], *, on_change: Callable[[Registration], None] | None = None,
-        chance: Callable[[], float] = random.random,
+        chance: Callable[[], float] = random.random, call_id: str = "",
     ) -> None:  # fmt: skip
-        """`via` gives the Via value of each request, with a branch of its own; `chance` numbers from 0 to 1."""
+        """`via` gives the Via value of each request, with a branch of its own; `chance` numbers from 0 to 1. `call_id` is the one of all
+        its requests (10.2), made here where it is empty."""
         self.account = account
         self.state = State.IDLE
         self.why = ""
@@ -77,7 +78,7 @@ class Registration:
         self._via = via
         self._on_change = on_change
         self._chance = chance
-        self._call_id = secrets.token_hex(12)
+        self._call_id = call_id or secrets.token_hex(12)
         self._tag = secrets.token_hex(6)
         self._cseq = 0
         self._expires_s = account.expires_s

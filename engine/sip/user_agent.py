@@ -108,7 +108,7 @@ class UserAgent:
         self.features: list[Header] = [compose.Block.of([("Allow", self.allow), ("Supported", ", ".join(EXTENSIONS[:4]))])]
         self.server: list[Header] = [compose.Block.of([("Server", product)] if product else [])]
         self.user_agent: list[Header] = [compose.Block.of([("User-Agent", product)] if product else [])]
-        self._new_call_id = new_call_id
+        self.new_call_id = new_call_id
         self._invites: dict[InviteServer, IncomingCall] = {}
         self._live: set[Call] = set()
 
@@ -130,7 +130,7 @@ class UserAgent:
         session's own errors."""
         if len(self._live) >= self.settings.calls_max:
             raise OverloadedError(f"there are {len(self._live)} calls already")
-        made = OutgoingCall(self, target, identity, session, user, headers=headers or [], call_id=self._new_call_id())
+        made = OutgoingCall(self, target, identity, session, user, headers=headers or [], call_id=self.new_call_id())
         self.counters.calls_out += 1
         self._live.add(made)
         try:
@@ -154,7 +154,7 @@ class UserAgent:
         self, target: str, identity: Identity, on_answer: Callable[[int, Message | None], None], *, flow: Flow | None = None
     ) -> ClientRequest:
         """Asks a URI what it can (11): a sign of life of a trunk. `on_answer` gets the status, 408 or 503 where there was no answer."""
-        call_id, tag = self._new_call_id(), secrets.token_hex(5)
+        call_id, tag = self.new_call_id(), secrets.token_hex(5)
         number = 0
         credentials = Credentials(identity.username, identity.password) if identity.username else None
 

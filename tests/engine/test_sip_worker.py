@@ -19,6 +19,7 @@ from engine.sip.endpoint import Endpoint, Listener
 from engine.sip.outgoing import Identity
 from engine.sip.user_agent import Application
 from engine.sip_worker import check_free, guard_settings, listeners_of, tls_of
+from tests.flow.kamailio import kamailio
 from tests.running import Running, server
 
 CALLS = 40
@@ -219,6 +220,35 @@ def test_who_may_not_call_hears_nothing_and_users_are_challenged(tmp_path: Path)
         phone.sendto(register.format(port=ours, branch="b").encode(), ("127.0.0.1", port))
         answer = phone.recv(65536).decode()
         assert answer.startswith("SIP/2.0 401 ") and 'realm="home.example"' in answer
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_the_account_is_registered_called_over_and_taken_back(tmp_path: Path, transport: str) -> None:
+    port = free_pair()
+    with kamailio(tmp_path, registrar=True, password="secret", transports=("udp", "tcp")) as proxy:
+        host, _, proxy_port = proxy.address(transport).rpartition(":")
+        with server(
+            TRUNKLINE_ENGINE_WORKERS="2", TRUNKLINE_SIP_HOST="127.0.0.1", TRUNKLINE_SIP_PORT=str(port), TRUNKLINE_SIP_ANSWER="everybody",
+            TRUNKLINE_SIP_SERVER=f"{host}:{proxy_port}", TRUNKLINE_SIP_USERNAME="engine", TRUNKLINE_SIP_PASSWORD="secret",
+            TRUNKLINE_SIP_TRANSPORT=transport,
+        ):  # fmt: skip
+            async def work(endpoint: Endpoint) -> None:
+                watched = Watched()
+                for _ in range(100):
+                    watched = Watched()
+                    endpoint.agent.call(f"sip:engine@{proxy.address('udp')}", ME, session=Plain(), user=watched)
+                    await until(lambda watched=watched: bool(watched.connected or watched.endings))  # type: ignore[misc]
+                    if watched.connected:
+                        break
+                    await asyncio.sleep(0.1)  # it is not registered yet
+                assert watched.connected
+                for call in list(watched.connected):
+                    call.hang_up()
+                await until(lambda: bool(watched.endings))
+
+            asyncio.run(with_endpoint(work))
+        assert proxy.told().count("request REGISTER") >= 3, "not challenged, registered, and taken back"
 
 
 # ---- the configuration ----
