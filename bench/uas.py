@@ -23,7 +23,7 @@ from engine.sip.user_agent import Application, Settings
 
 SDP = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n"
 RECEIVE_BUFFER_BYTES = 8 << 20
-COLLECT_AT = (20_000, 20, 50)  # as engine workers do
+COLLECT_AT = (2_000, 20_000, 100)  # as engine workers do
 
 
 class Fixed:

@@ -76,10 +76,11 @@ class DelayQueue:
     """Calls that are all due after the same delay, so that they are due in the order they came: one timer serves them all.
 
     Most are cancelled before they are due; those lie in the queue until there are as many of them as of others. Calls behind the first
-    may come late by `SLACK` of the delay, so that many are made at one waking.
+    may come late by `SLACK` of the delay, but never more than `SLACK_S`, so that some are made at one waking and nobody waits for many.
     """
 
     SLACK: Final = 1 / 256
+    SLACK_S: Final = 0.005
     DEAD_KEPT: Final = 64
 
     __slots__ = ("_clock", "_dead", "_delay_s", "_due", "_timer")
@@ -113,7 +114,7 @@ class DelayQueue:
             callback, due.callback = due.callback, None
             callback(*due.args)
         if self._due and self._timer is None:
-            self._timer = self._clock.call_later(max(self._due[0].at - self._clock.time(), self._delay_s * self.SLACK), self._fire)
+            self._timer = self._clock.call_later(max(self._due[0].at - self._clock.time(), min(self._delay_s * self.SLACK, self.SLACK_S)), self._fire)
 
     def cancelled(self) -> None:
         """Told by a call that will not be made."""
