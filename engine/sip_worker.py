@@ -105,7 +105,8 @@ def check_free(listeners: Sequence[Listener]) -> None:
             try:
                 probe.bind((listener.host, listener.port))
             except OSError as error:
-                raise ValueError(f"cannot take SIP on {listener.transport} {listener.host} port {listener.port}: {error.strerror}") from error
+                where = f"{listener.transport} {listener.host} port {listener.port}"
+                raise ValueError(f"cannot take SIP on {where}: {error.strerror}; sip.port or sip.listen names another, sip.port 0 none") from error
 
 
 def tls_of(config: SipConfig, *, listening: bool) -> Tls:
