@@ -353,6 +353,7 @@ class Connection(asyncio.Protocol):
             raise ConnectionAbortedError("the connection is closed")
         if self._io.get_write_buffer_size() > UNSENT_MAX_BYTES:
             self._break("its peer does not read")
+            self._io.abort()  # to close it would wait for that peer
             raise ConnectionAbortedError("the peer does not read")
         self._owner.counters.bytes_out += len(data)
         self._io.write(data)
