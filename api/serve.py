@@ -22,6 +22,7 @@ from engine import log as process_log
 from engine import metrics
 from engine.bus import Hub
 from engine.config import Loaded, auth_required
+from engine.sip.resolver import SECURE
 from engine.sip_worker import check_free as check_sip
 from engine.sip_worker import guard_settings, listeners_of, prepare, tls_of
 from engine.store import Store
@@ -165,7 +166,7 @@ def serve(loaded: Loaded) -> int:
     loaded.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     listeners = listeners_of(config.sip)
     check_sip(listeners)
-    tls_of(config.sip, listening=any(one.transport in ("TLS", "WSS") for one in listeners))
+    tls_of(config.sip, listening=any(one.transport in SECURE for one in listeners))
     guard_settings(config.sip)
     prepare(loaded.data_dir)
     process_log.configure(config.log.level, config.log.format)

@@ -27,7 +27,7 @@ from engine.sip import auth, compose
 from engine.sip import guard as guards
 from engine.sip.account import KeptAccount
 from engine.sip.call import Call, CallUser, Ending
-from engine.sip.endpoint import PORTS, Endpoint, Listener, Tls, destination_of
+from engine.sip.endpoint import Endpoint, Listener, Tls, destination_of
 from engine.sip.flow import Flow
 from engine.sip.guard import Guard, GuardSettings
 from engine.sip.incoming import IncomingCall
@@ -36,10 +36,11 @@ from engine.sip.message import Message, parse
 from engine.sip.registrar import Registrar, RegistrarSettings
 from engine.sip.registration import Account
 from engine.sip.registration import State as Registered
-from engine.sip.resolver import Resolver
+from engine.sip.resolver import PORTS, SECURE, Resolver
 from engine.sip.router import Router
 from engine.sip.session_timer import TimerSettings
 from engine.sip.transaction import NonInviteServer
+from engine.sip.transaction_layer import branched
 from engine.sip.user_agent import Application, Settings
 from engine.trace.live import LiveSettings, LiveTraces
 
@@ -217,7 +218,7 @@ class SipWorker:
         self.live = LiveTraces(folder / f"live-{index}", settings=LiveSettings(address=sip.advertised)) if self.listeners else None
         self.endpoint = Endpoint(
             Desk(self), settings=Settings(timer=timer, calls_max=sip.calls_max),
-            tls=tls_of(sip, listening=any(one.transport in ("TLS", "WSS") for one in self.listeners)),
+            tls=tls_of(sip, listening=any(one.transport in SECURE for one in self.listeners)),
             resolver=Resolver(servers=sip.dns_servers) if self.listeners else None, admit=self._admit, judge=self._judge, on_malformed=self._malformed, methods=METHODS,
             new_call_id=self.router.new_call_id, receiver=self.router.receiver, may_stay=self._opened, on_closed=self._closed,
             may_answer=self._may_answer, on_wire=self.live.on_wire if self.live is not None else None,
@@ -367,9 +368,8 @@ class SipWorker:
         self.guard.proven(flow.peer)
         agent = self.endpoint.agent
         transport, host, port = _place_of(call, flow, dialog.next_hop)
-        via = f"{agent.network.via(flow)};rport;branch={compose.MAGIC_COOKIE}{secrets.token_hex(8)}"
         number = (dialog.local_cseq or 0) + FAR_AHEAD
-        bye = dialog.request("BYE", via=via, cseq=number, headers=[("Reason", 'SIP;cause=500;text="the server was restarted"')])
+        bye = dialog.request("BYE", via=branched(agent.network.via(flow)), cseq=number, headers=[("Reason", 'SIP;cause=500;text="the server was restarted"')])
         self.ledger.record(_name_of(call), bye, transport, host, port)
 
     def strike_out(self, call: Call) -> None:
@@ -425,17 +425,14 @@ def _place_of(call: Call, flow: Flow, next_hop: str) -> tuple[str, str, int]:
         there = destination_of(next_hop)
     except EngineError:
         there = None
-    transport = (there.transport or "UDP") if there is not None else ""
-    if there is None or not there.is_address or transport != flow.transport or (not flow.reliable and call.way(call.dialog) is flow):  # type: ignore[arg-type]
+    if there is None or not there.is_address or there.target.transport != flow.transport or (not flow.reliable and call.way(call.dialog) is flow):  # type: ignore[arg-type]
         return flow.transport, *flow.peer
-    return transport, there.host, there.port or PORTS[transport]
+    return there.target.transport, there.target.host, there.target.port
 
 
 def _name_of(call: Call) -> str:
     dialog = call.dialog
     return f"{dialog.call_id} {dialog.local_tag}" if dialog is not None else call.call_id
-
-
 
 
 __all__ = ["SipWorker", "check_free", "folder_of", "guard_settings", "listeners_of", "prepare", "tls_of"]

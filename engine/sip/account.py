@@ -17,7 +17,7 @@ from engine.sip.flow import Flow
 from engine.sip.registration import Account, Registration, State
 from engine.sip.timers import Clock, Handle
 from engine.sip.transaction import OnEnd, OnMessage
-from engine.sip.transaction_layer import new_branch
+from engine.sip.transaction_layer import branched
 
 LOOK_AGAIN_S: Final = 30.0
 WATCH_S: Final = 5.0
@@ -87,7 +87,7 @@ class KeptAccount:
 
     def _via(self) -> str:
         assert self._flow is not None
-        return f"{self._endpoint.via(self._flow)};rport;branch={new_branch()}"
+        return branched(self._endpoint.via(self._flow))
 
     def _send(self, data: bytes, *, on_response: OnMessage, on_timeout: OnEnd, on_failure: Callable[[Exception], None]) -> None:
         assert self._flow is not None

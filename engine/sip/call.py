@@ -24,6 +24,7 @@ from engine.sip.flow import Flow
 from engine.sip.message import Message, text
 from engine.sip.reliable import Repeating
 from engine.sip.session_timer import Agreement, SessionTimer, TooSmall
+from engine.sip.timers import Handle
 from engine.sip.transaction import InviteServer, NonInviteServer
 from engine.sip.transfer import Referral, Referrals, Transfer
 
@@ -188,7 +189,7 @@ class Call:
         self._server_invite: InviteServer | None = None  # theirs, until its ACK
         self._repeating: Repeating | None = None  # our 2xx
         self._wanted: Callable[[], None] | None = None  # what is to be offered when nothing else is under way
-        self._retry: object | None = None
+        self._retry: Handle | None = None  # the end of the wait behind a 491
         self._glares = 0
         self._ack: tuple[int, bytes, Flow] | None = None
         self._bye_wanted = False
@@ -349,15 +350,22 @@ class Call:
     def _busy(self) -> bool:
         return self._inviting is not None or self._updating is not None or self._server_invite is not None or bool(self._offer) or self._retry is not None
 
-    def _reinvite(self, make: Callable[[], bytes] | None, *, least_s: int = 0) -> None:
-        assert self.dialog is not None
+    def _made(self, make: Callable[[], bytes] | None) -> bytes | None:
+        """An offer of ours, which is under way from now on; b"" without a session, None when there is none to be had, which is told."""
         try:
             body = make() if make is not None else self.session.local_offer() if self.session is not None else b""
         except EngineError as error:
             self.user.on_offer_refused(self, status_of(error))
-            return
+            return None
         if body:
             self._offer = "ours"
+        return body
+
+    def _reinvite(self, make: Callable[[], bytes] | None, *, least_s: int = 0) -> None:
+        assert self.dialog is not None
+        body = self._made(make)
+        if body is None:
+            return
         self._inviting = self._request(
             "INVITE", headers=[*self._timer_headers(least_s), *self.agent.features, *bodies.content_type(body)], body=body,
             on_response=lambda response: self._reinvited(make, response), on_failure=self._reinvite_failed,
@@ -441,15 +449,9 @@ class Call:
         self.user.on_media(self)
 
     def _update(self, make: Callable[[], bytes] | None, *, refresh: bool = False, least_s: int = 0) -> None:
-        body = b""
-        if not refresh:
-            try:
-                body = make() if make is not None else self.session.local_offer() if self.session is not None else b""
-            except EngineError as error:
-                self.user.on_offer_refused(self, status_of(error))
-                return
-        if body:
-            self._offer = "ours"
+        body = b"" if refresh else self._made(make)
+        if body is None:
+            return
 
         def answered(response: Message) -> None:
             if response.status < 200:
@@ -596,21 +598,30 @@ class Call:
             self._respond(transaction, 491)
             return
         self.peer_allows = self.agent.allowed_by(request) or self.peer_allows
-        try:
-            agreement, headers = session_timer.agreed_as_server(request, self.agent.settings.timer)
-            body = self._described(request)
-        except TooSmall as error:
-            self._respond(transaction, 422, headers=[("Min-SE", str(error.min_se_s))])
+        settled = self._settled(transaction, lambda: self._described(request))
+        if settled is None:
             return
-        except EngineError as error:
-            self._respond(transaction, status_of(error), headers=bodies.warning_of(error))
-            return
-        assert transaction.flow is not None
-        contact = ("Contact", self.agent.network.contact(transaction.flow))
-        self._answer_invite(transaction, tag="", headers=[contact, *headers, *self.agent.features], body=body)
+        agreement, headers, body = settled
+        self._answer_invite(transaction, tag="", headers=headers, body=body)
         if body and not self._offer:
             self.user.on_media(self)
         self._agreed(agreement, as_client=False)
+
+    def _settled(
+        self, transaction: InviteServer | NonInviteServer, describe: Callable[[], bytes]
+    ) -> tuple[Agreement, list[Header], bytes] | None:
+        """What a re-INVITE or an UPDATE of theirs comes to: the session timer, and headers and body of the 2xx; None where it was refused."""
+        try:
+            agreement, headers = session_timer.agreed_as_server(transaction.request, self.agent.settings.timer)
+            body = describe()
+        except TooSmall as error:
+            self._respond(transaction, 422, headers=[("Min-SE", str(error.min_se_s))])
+            return None
+        except EngineError as error:
+            self._respond(transaction, status_of(error), headers=bodies.warning_of(error))
+            return None
+        assert transaction.flow is not None
+        return agreement, [("Contact", self.agent.network.contact(transaction.flow)), *headers, *self.agent.features], body
 
     def _described(self, request: Message) -> bytes:
         """Our half for an INVITE of theirs: the answer to its offer, or an offer where it has none."""
@@ -636,18 +647,11 @@ class Call:
             return
         session = self._session_of(dialog)
         self.peer_allows = self.agent.allowed_by(request) or self.peer_allows
-        try:
-            agreement, headers = session_timer.agreed_as_server(request, self.agent.settings.timer)
-            body = session.remote_offer(offered) if offered and session is not None else b""
-        except TooSmall as error:
-            self._respond(transaction, 422, headers=[("Min-SE", str(error.min_se_s))])
+        settled = self._settled(transaction, lambda: session.remote_offer(offered) if offered and session is not None else b"")
+        if settled is None:
             return
-        except EngineError as error:
-            self._respond(transaction, status_of(error), headers=bodies.warning_of(error))
-            return
-        assert transaction.flow is not None
-        contact = ("Contact", self.agent.network.contact(transaction.flow))
-        self._respond(transaction, 200, headers=[contact, *headers, *self.agent.features, *bodies.content_type(body)], body=body)
+        agreement, headers, body = settled
+        self._respond(transaction, 200, headers=[*headers, *bodies.content_type(body)], body=body)
         if body:
             self.user.on_media(self)
         if self.state is State.CONNECTED:
@@ -740,7 +744,7 @@ class Call:
             self._repeating.stop()
             self._repeating = None
         if self._retry is not None:
-            self._retry.cancel()  # type: ignore[attr-defined]
+            self._retry.cancel()
             self._retry = None
         self._wanted = None
 

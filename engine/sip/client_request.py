@@ -14,7 +14,7 @@ from engine.sip.compose import Header
 from engine.sip.flow import Flow
 from engine.sip.message import Message
 from engine.sip.transaction import ClientTransaction
-from engine.sip.transaction_layer import TransactionLayer, new_branch
+from engine.sip.transaction_layer import TransactionLayer, branched
 
 LARGE_BYTES: Final = 1300  # RFC 3261 18.1.1: a request beyond it goes over a transport that knows congestion
 TRIES_MAX: Final = 6
@@ -172,7 +172,7 @@ class ClientRequest:
         self._flow = flow
         self._tries += 1
         authorize = self._credentials.authorize if self._credentials is not None else no_authorization
-        data = self._write(f"{self._network.via(flow)};rport;branch={new_branch()}", flow, authorize)
+        data = self._write(branched(self._network.via(flow)), flow, authorize)
         if len(data) > LARGE_BYTES and not flow.reliable and self._flows is None:
             self._network.spawn(self._over_a_stream(flow, data))
             return

@@ -12,14 +12,15 @@ import ipaddress
 import logging
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from typing import Any, Final, Literal, Protocol
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Final, Literal
 
 import msgspec
 
 from engine._native.sip import Scheme, parameter, parse_uri
 from engine.errors import EngineError
 from engine.sip.flow import Flow
+from engine.sip.resolver import PORTS, SECURE, Resolver, Target
 from engine.sip.timers import Timers
 from engine.sip.transaction_layer import Judge, OnWire
 from engine.sip.transport import OnMessage, Streams, Udp
@@ -28,7 +29,6 @@ from engine.sip.websocket import WebSockets
 
 log = logging.getLogger("trunkline.sip")
 Name = Literal["UDP", "TCP", "TLS", "WS", "WSS"]
-PORTS: Final = {"UDP": 5060, "TCP": 5060, "TLS": 5061, "WS": 80, "WSS": 443}
 CONNECT_S: Final = 5.0
 LOCAL_MAX: Final = 4096
 RECEIVE_BUFFER_BYTES: Final = 4 << 20
@@ -49,31 +49,6 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
     advertised: str = ""
 
 
-class Target(Protocol):
-    """Where a request may go."""
-
-    @property
-    def transport(self) -> str: ...
-    @property
-    def host(self) -> str: ...
-    @property
-    def port(self) -> int: ...
-    @property
-    def server_name(self) -> str: ...
-
-
-class Resolver(Protocol):
-    """RFC 3263 4: the targets of a URI, in order."""
-
-    async def targets(self, uri: str, *, transports: Sequence[str]) -> Sequence[Target]:
-        """Raises EngineError where there is none."""
-        ...
-
-    def avoid(self, transport: str, host: str, port: int, retry_after_s: float) -> None:
-        """A target failed."""
-        ...
-
-
 class Tls(msgspec.Struct, frozen=True, kw_only=True):
     """Contexts of TLS and WSS: `server` for those who come, `client` for where we go; without the first there is no listening."""
 
@@ -88,7 +63,12 @@ class Destination(msgspec.Struct, frozen=True):
     port: int
     transport: str
     is_address: bool
-    secure: bool
+
+    @property
+    def target(self) -> Target:
+        """Where that is, for an address: by UDP and the transport's own port where nothing else is told (RFC 3263 4.1, 4.2)."""
+        transport = self.transport or "UDP"
+        return Target(transport, self.host, self.port or PORTS[transport], self.host)
 
 
 def destination_of(uri: str) -> Destination:
@@ -113,7 +93,7 @@ def destination_of(uri: str) -> Destination:
         is_address = True
     except ValueError:
         is_address = False
-    return Destination(host, max(parsed.port, 0), told, is_address, secure)
+    return Destination(host, max(parsed.port, 0), told, is_address)
 
 
 class Endpoint:
@@ -177,8 +157,8 @@ class Endpoint:
             self._numbered.append(udp)
             address = udp.address
         else:
-            context = self._tls.server if name in ("TLS", "WSS") else None
-            if name in ("TLS", "WSS") and context is None:
+            context = self._tls.server if name in SECURE else None
+            if name in SECURE and context is None:
                 raise ValueError(f"listening for {name} needs a certificate")
             kind = WebSockets if name in ("WS", "WSS") else Streams
             streams = kind(self._taking(number), tls=context, may_stay=self._may_stay, on_closed=self._on_closed)
@@ -295,13 +275,10 @@ class Endpoint:
             return None
         if not there.is_address:
             return None
-        transport = there.transport or "UDP"
-        port = there.port or PORTS[transport]
-        if transport == "UDP":
-            if large:
-                return self._open_to("TCP", there.host, port)
-            return self._datagrams(there.host, port)
-        return self._open_to(transport, there.host, port)
+        target = there.target
+        if target.transport == "UDP" and not large:
+            return self._datagrams(target.host, target.port)
+        return self._open_to("TCP" if target.transport == "UDP" else target.transport, target.host, target.port)
 
     def _datagrams(self, host: str, port: int) -> Flow | None:
         wanted = ":" in host
@@ -317,7 +294,8 @@ class Endpoint:
         """Flows to the targets of a URI in order, opened when they are asked for."""
         there = destination_of(uri)
         fault: Exception | None = None
-        for transport, host, port, server_name in await self._targets(uri, there):
+        for target in await self._targets(uri, there):
+            transport, host, port = target.transport, target.host, target.port
             try:
                 if transport == "UDP" and not large:
                     flow = self._datagrams(host, port)
@@ -326,21 +304,19 @@ class Endpoint:
                         continue
                     yield flow
                 else:
-                    yield await self._connected("TCP" if transport == "UDP" else transport, host, port, server_name)
+                    yield await self._connected("TCP" if transport == "UDP" else transport, host, port, target.server_name)
             except (OSError, EngineError) as error:
                 fault = error
                 self._avoid(transport, host, port, 0.0)
         if fault is not None:
             raise Unreachable(f"{uri[:120]} cannot be reached: {fault}") from fault
 
-    async def _targets(self, uri: str, there: Destination) -> list[tuple[str, str, int, str]]:
+    async def _targets(self, uri: str, there: Destination) -> list[Target]:
         if there.is_address:
-            transport = there.transport or "UDP"
-            return [(transport, there.host, there.port or PORTS[transport], there.host)]
+            return [there.target]
         if self._resolver is None:
             raise Unreachable(f"{uri[:120]} needs a resolver, and there is none")
-        found = await self._resolver.targets(uri, transports=self.transports)
-        return [(target.transport, target.host, target.port, target.server_name) for target in found]
+        return await self._resolver.targets(uri, transports=self.transports)
 
     async def _connected(self, transport: str, host: str, port: int, server_name: str) -> Flow:
         """A connection, one for all who want it at once. Raises OSError."""
@@ -357,8 +333,8 @@ class Endpoint:
         return await asyncio.shield(waiting)
 
     async def _connect(self, transport: str, host: str, port: int, server_name: str) -> Flow:
-        context = self._tls.client if transport in ("TLS", "WSS") else None
-        if transport in ("TLS", "WSS") and context is None:
+        context = self._tls.client if transport in SECURE else None
+        if transport in SECURE and context is None:
             raise Unreachable(f"{transport} needs a context, and there is none")
         if transport not in self._streams:
             kind = WebSockets if transport in ("WS", "WSS") else Streams
@@ -425,4 +401,4 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-__all__ = ["PORTS", "Destination", "Endpoint", "Listener", "Resolver", "Target", "Tls", "Unreachable", "destination_of"]
+__all__ = ["PORTS", "Destination", "Endpoint", "Listener", "Tls", "Unreachable", "destination_of"]

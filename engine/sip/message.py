@@ -188,9 +188,14 @@ class Message:
         return self.addresses("Contact")
 
     @_once
+    def plain_essentials(self) -> Essentials | None:
+        """The same from one native call; None where each header must be looked at."""
+        return self.tokens.essentials()
+
+    @_once
     def essentials(self) -> Essentials:
         """What transactions and dialogs are found by. Raises ValueError for a message that lacks any of it: ask `defect_of` first."""
-        found = self.tokens.essentials()
+        found = self.plain_essentials
         return self.essentials_by_header() if found is None else found
 
     def essentials_by_header(self) -> Essentials:

@@ -651,4 +651,4 @@ def _server(text: str) -> tuple[str, int]:
     return address, int(port)
 
 
-__all__ = ["PORTS", "Avoided", "Failover", "LookupFailed", "NoTarget", "Resolver", "Target", "by_weight"]
+__all__ = ["PORTS", "SECURE", "Avoided", "Failover", "LookupFailed", "NoTarget", "Resolver", "Target", "by_weight"]

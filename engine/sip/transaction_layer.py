@@ -81,7 +81,7 @@ class Counters:
 def via_of_request(request: Message, peer: tuple[str, int]) -> str:
     """The topmost Via with what the receiver adds: received where the address differs (18.2.1), rport where it was asked for (RFC
     3581 4, which then wants received as well)."""
-    told = request.tokens.essentials()
+    told = request.plain_essentials
     if told is not None:
         element, sent_by, asked = told.via, told.sent_by, told.rport
     else:  # what is refused may lack anything but its Via
@@ -101,7 +101,7 @@ def via_of_request(request: Message, peer: tuple[str, int]) -> str:
 
 def defect_of(message: Message) -> str:
     """Why a message cannot be worked with, "" when it can: a header that every message has is missing, twice or unreadable."""
-    return "" if message.tokens.essentials() is not None else defect_by_header(message)
+    return "" if message.plain_essentials is not None else defect_by_header(message)
 
 
 def defect_by_header(message: Message) -> str:
@@ -376,6 +376,11 @@ def new_branch() -> str:
     return f"{compose.MAGIC_COOKIE}{secrets.token_hex(8)}"
 
 
+def branched(via: str) -> str:
+    """The Via value of a request of ours: with a branch of its own, and asking where it came from (RFC 3581 3)."""
+    return f"{via};rport;branch={new_branch()}"
+
+
 __all__ = [
-    "Counters", "TransactionLayer", "User", "defect_of", "new_branch", "server_key", "via_of_request",
+    "Counters", "TransactionLayer", "User", "branched", "defect_of", "new_branch", "server_key", "via_of_request",
 ]  # fmt: skip

@@ -11,8 +11,8 @@ import logging
 import random
 import socket
 import ssl
-from collections.abc import Callable
-from typing import Final, cast
+from collections.abc import Callable, Iterator
+from typing import Final, Generic, Protocol, TypeVar, cast
 
 from engine._native.sip import Flag, Malformed, scan
 from engine._native.udp import Datagrams
@@ -223,7 +223,8 @@ class Connection(asyncio.Protocol):
         self.peer = (told[0], told[1])
         ours = self._io.get_extra_info("sockname") or ("", 0)
         self.local = (ours[0], ours[1])
-        self._owner.opened(self)
+        if not self._owner.opened(self):
+            self.close()
         self._io.set_write_buffer_limits(high=UNSENT_MAX_BYTES)
         self._rest()
         if not self.came_in and self._owner.ping_s:
@@ -364,7 +365,77 @@ class Connection(asyncio.Protocol):
             self._io.close()
 
 
-class Streams:
+class Stays(Flow, Protocol):
+    """A connection, to those who keep it."""
+
+    came_in: bool
+    stayed: bool
+
+
+Kept = TypeVar("Kept", bound=Stays)
+
+
+class Connections(Generic[Kept]):
+    """The connections of one listening socket and those opened from here, whatever is spoken over them."""
+
+    def __init__(
+        self, on_message: OnMessage, *, tls: ssl.SSLContext | None, connections_max: int, may_stay: Callable[[Flow], bool] | None,
+        on_closed: Callable[[Flow, bool], None] | None,
+    ) -> None:  # fmt: skip
+        """`may_stay` is asked about each that comes in, `on_closed` is told of the end of each, and whether it was one that came in and was
+        let stay."""
+        self.on_message = on_message
+        self.counters = Counters()
+        self._tls = tls
+        self._max = connections_max
+        self._may_stay = may_stay
+        self._on_closed = on_closed
+        self._server: asyncio.Server | None = None
+        self._connections: set[Kept] = set()
+
+    def __iter__(self) -> Iterator[Kept]:
+        """Those that are open, as they were when it was asked."""
+        return iter(list(self._connections))
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether it takes connections, and does not only open some."""
+        return self._server is not None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """What it listens on."""
+        assert self._server is not None
+        host, port, *_ = self._server.sockets[0].getsockname()
+        return host, port
+
+    def opened(self, connection: Kept) -> bool:
+        """Called by a connection; whether it may stay."""
+        stays = len(self._connections) < self._max
+        if connection.came_in:
+            stays = connection.stayed = stays and (self._may_stay is None or self._may_stay(connection))
+        if not stays:
+            self.counters.refused += 1
+        self._connections.add(connection)
+        self.counters.connections = len(self._connections)
+        return stays
+
+    def closed(self, connection: Kept) -> None:
+        """Called by a connection."""
+        self._connections.discard(connection)
+        self.counters.connections = len(self._connections)
+        if self._on_closed is not None:
+            self._on_closed(connection, connection.stayed)
+
+    def close(self) -> None:
+        """Closes the listening socket and every connection."""
+        if self._server is not None:
+            self._server.close()
+        for connection in self:
+            connection.close()
+
+
+class Streams(Connections[Connection]):
     """The TCP or TLS connections of one listening socket, and those opened from here."""
 
     def __init__(
@@ -373,18 +444,10 @@ class Streams:
     ) -> None:  # fmt: skip
         """`ping_s` is how long a connection of ours may be silent, 0 for ever; `chance` gives numbers from 0 to 1.
 
-        With `tls` connections that come in are TLS, as its context says; otherwise TCP. `may_stay` is asked about each that comes in,
-        `on_closed` is told of the end of each, and whether it was one that came in and was let stay."""
+        With `tls` connections that come in are TLS, as its context says; otherwise TCP. The others are those of `Connections`."""
+        super().__init__(on_message, tls=tls, connections_max=connections_max, may_stay=may_stay, on_closed=on_closed)
         self.ping_s = ping_s
         self.chance = chance
-        self._may_stay = may_stay
-        self._on_closed = on_closed
-        self.on_message = on_message
-        self.counters = Counters()
-        self._tls = tls
-        self._max = connections_max
-        self._server: asyncio.Server | None = None
-        self._connections: set[Connection] = set()
 
     @property
     def name(self) -> str:
@@ -406,41 +469,5 @@ class Streams:
         )
         return made
 
-    @property
-    def is_listening(self) -> bool:
-        """Whether it takes connections, and does not only open some."""
-        return self._server is not None
 
-    @property
-    def address(self) -> tuple[str, int]:
-        """What it listens on."""
-        assert self._server is not None
-        host, port, *_ = self._server.sockets[0].getsockname()
-        return host, port
-
-    def opened(self, connection: Connection) -> None:
-        """Called by a connection. One too many is closed at once."""
-        if len(self._connections) >= self._max or (connection.came_in and self._may_stay is not None and not self._may_stay(connection)):
-            self.counters.refused += 1
-            connection.close()
-        elif connection.came_in:
-            connection.stayed = True
-        self._connections.add(connection)
-        self.counters.connections = len(self._connections)
-
-    def closed(self, connection: Connection) -> None:
-        """Called by a connection."""
-        self._connections.discard(connection)
-        self.counters.connections = len(self._connections)
-        if self._on_closed is not None:
-            self._on_closed(connection, connection.stayed)
-
-    def close(self) -> None:
-        """Closes the listening socket and every connection."""
-        if self._server is not None:
-            self._server.close()
-        for connection in list(self._connections):
-            connection.close()
-
-
-__all__ = ["Connection", "Counters", "Streams", "Udp", "UdpFlow"]
+__all__ = ["Connection", "Connections", "Counters", "Streams", "Udp", "UdpFlow"]

@@ -28,15 +28,15 @@ from engine.sip.outgoing import Identity, OutgoingCall
 from engine.sip.session_timer import TimerSettings
 from engine.sip.timers import Clock, Timers
 from engine.sip.transaction import InviteServer, NonInviteServer
-from engine.sip.transaction_layer import Judge, OnWire, TransactionLayer, new_branch
+from engine.sip.transaction_layer import Judge, OnWire, TransactionLayer, branched
 from engine.sip.transfer import Target, replaced_by
 
 log = logging.getLogger("trunkline.sip")
 METHODS: Final = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "UPDATE", "PRACK", "REFER", "NOTIFY")
 KNOWN_METHODS: Final = frozenset(METHODS) | {"REGISTER", "SUBSCRIBE", "PUBLISH", "MESSAGE"}
-EXTENSIONS: Final = ("100rel", "timer", "replaces", "norefersub", "outbound", "path")
+EXTENSIONS: Final = ("100rel", "timer", "replaces", "norefersub")
 # What may stand in Require of a request: the others are of registrars and proxies.
-REQUIRABLE: Final = frozenset({"100rel", "timer", "replaces", "norefersub"})
+REQUIRABLE: Final = frozenset(EXTENSIONS)
 UNBRACKETED_V6: Final = int(UriFlag.UNBRACKETED_V6)
 SCHEMES: Final = frozenset({int(Scheme.SIP), int(Scheme.SIPS), int(Scheme.TEL)})
 
@@ -105,7 +105,7 @@ class UserAgent:
         self.counters = Counters()
         self.allow = ", ".join((*METHODS, *methods))
         product = self.settings.product
-        self.features: list[Header] = [compose.Block.of([("Allow", self.allow), ("Supported", ", ".join(EXTENSIONS[:4]))])]
+        self.features: list[Header] = [compose.Block.of([("Allow", self.allow), ("Supported", ", ".join(EXTENSIONS))])]
         self.server: list[Header] = [compose.Block.of([("Server", product)] if product else [])]
         self.user_agent: list[Header] = [compose.Block.of([("User-Agent", product)] if product else [])]
         self.new_call_id = new_call_id
@@ -216,7 +216,7 @@ class UserAgent:
             self.network.spawn(self._post_later(dialog.next_hop, write))
 
     def _post_over(self, flow: Flow, write: Callable[[str, Flow], bytes]) -> None:
-        data = write(f"{self.network.via(flow)};rport;branch={new_branch()}", flow)
+        data = write(branched(self.network.via(flow)), flow)
         try:
             self.layer.send(flow, data)
         except OSError as error:

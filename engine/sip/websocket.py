@@ -11,7 +11,7 @@ import asyncio
 import http
 import logging
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, cast
 
 from websockets.client import ClientProtocol
@@ -33,7 +33,7 @@ from engine.sip.transport import (
     PING,
     PONG,
     UNSENT_MAX_BYTES,
-    Counters,
+    Connections,
     OnMessage,
 )
 
@@ -371,7 +371,7 @@ class WebSocketConnection(asyncio.Protocol):
             self._after(CLOSE_S, self._io.abort)
 
 
-class WebSockets:
+class WebSockets(Connections[WebSocketConnection]):
     """The WebSocket connections of one listening socket, and those opened from here."""
 
     def __init__(
@@ -379,34 +379,15 @@ class WebSockets:
         origins: Sequence[str] = (), may_stay: Callable[[Flow], bool] | None = None, on_closed: Callable[[Flow, bool], None] | None = None,
     ) -> None:  # fmt: skip
         """With `tls` those that come in are secure. `ping_s` is how long one may be silent, 0 for no pings. `origins`, where there are any, are the only
-        pages whose browsers may connect. `may_stay` and `on_closed` are those of `Streams`."""
-        self.on_message = on_message
-        self.counters = Counters()
+        pages whose browsers may connect. The others are those of `Connections`."""
+        super().__init__(on_message, tls=tls, connections_max=connections_max, may_stay=may_stay, on_closed=on_closed)
         self.ping_s = ping_s
-        self._tls = tls
-        self._max = connections_max
         self._origins = [Origin(origin) for origin in origins] or None
-        self._may_stay = may_stay
-        self._on_closed = on_closed
-        self._server: asyncio.Server | None = None
-        self._connections: set[WebSocketConnection] = set()
 
     @property
     def name(self) -> str:
         """The transport's name in a Via."""
         return "WSS" if self._tls is not None else "WS"
-
-    @property
-    def is_listening(self) -> bool:
-        """Whether it takes connections, and does not only open some."""
-        return self._server is not None
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """What it listens on."""
-        assert self._server is not None
-        host, port, *_ = self._server.sockets[0].getsockname()
-        return host, port
 
     async def listen(self, host: str, port: int, *, reuse_port: bool = False) -> None:
         """Binds. Raises OSError when it cannot; a port of 0 takes a free one."""
@@ -441,35 +422,6 @@ class WebSockets:
             connection.abort()
             raise
         return connection
-
-    def opened(self, connection: WebSocketConnection) -> bool:
-        """Called by a connection; whether it may stay."""
-        stays = len(self._connections) < self._max
-        if connection.came_in:
-            stays = connection.stayed = stays and (self._may_stay is None or self._may_stay(connection))
-        if not stays:
-            self.counters.refused += 1
-        self._connections.add(connection)
-        self.counters.connections = len(self._connections)
-        return stays
-
-    def closed(self, connection: WebSocketConnection) -> None:
-        """Called by a connection."""
-        self._connections.discard(connection)
-        self.counters.connections = len(self._connections)
-        if self._on_closed is not None:
-            self._on_closed(connection, connection.stayed)
-
-    def __iter__(self) -> Iterator[WebSocketConnection]:
-        """Those that are open, as they were when it was asked."""
-        return iter(list(self._connections))
-
-    def close(self) -> None:
-        """Closes the listening socket and every connection."""
-        if self._server is not None:
-            self._server.close()
-        for connection in self:
-            connection.close()
 
 
 def _is_utf8(data: bytes) -> bool:
