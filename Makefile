@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-SOURCES := setup.py pyproject.toml $(wildcard engine/_native/*.pyx engine/_native/*.pxd engine/_native/c/*.[ch])
+SOURCES := setup.py pyproject.toml $(wildcard engine/_native/*.pyx engine/_native/*.pxd engine/_native/*_build.py engine/_native/c/*.[ch])
 
 SERVICES := ci/bus_setup.sh ci/store_setup.sh ci/contract_setup.sh ci/sip_setup.sh
 

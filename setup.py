@@ -2,6 +2,7 @@
 
 import os
 import platform
+import runpy
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -15,7 +16,20 @@ PACKET += ["tcp", "tcp_order", "tcp_frame"]
 RTP = ["rtp", "rtp_stream", "rtp_payload", "rtp_quality", "rtp_export", "rtp_merge", "rtcp", "emodel"]
 TRACE = ["ingest", "absorb", "tls_flights", "pass", "assemble", "offer_answer", "correlate", "tables", "conditions", "hash"]
 TRACE += sorted(path.stem for path in (NATIVE / "c").glob("conditions_*.c"))
+CODECS = ["codecs", "codec_pcmu", "codec_pcma", "codec_l16", "codec_g722", "codec_opus", "g711", "g722"]
+WRITER = ["writer", "writer_wav", "writer_ogg", "writer_pcap"]
+PLANE = ["plane", "plane_receive", "plane_deliver", "plane_send", "plane_capture"]
+ORDER = ["rtp_packet", "jitter", "timeline", "latch"]
+SESSION = ["rtp_source", "rtcp_session", "telephone_event"]
+VOICE = ["tones", "dtmf_reader", "plc", "comfort_noise"]
 KERNELS = {
+    "plane": PLANE + ORDER + SESSION + CODECS + VOICE + WRITER + ["mix", "resample"],
+    "audio": ["g711", "mix", "resample"],
+    "codec": CODECS,
+    "tones": VOICE,
+    "jitter": ORDER,
+    "rtp_session": SESSION,
+    "writer": WRITER,
     "sip": SIP,
     "sip_route": ["sip_route"],
     "udp": [],
@@ -47,11 +61,13 @@ def extension(stem: str) -> Extension:
     )
 
 
-stems = [stem for stem in KERNELS if (NATIVE / f"{stem}.pyx").exists()]
-setup(
-    ext_modules=cythonize(
-        [extension(stem) for stem in stems],
-        build_dir="build/cython",
-        compiler_directives={"language_level": 3, "binding": True, "autotestdict": False, "embedsignature": False},
-    )
+chosen = os.environ.get("TRUNKLINE_STEMS", "").split(",")  # to build some only, while others are being worked on
+stems = [stem for stem in KERNELS if (NATIVE / f"{stem}.pyx").exists() and (chosen == [""] or stem in chosen)]
+modules = cythonize(
+    [extension(stem) for stem in stems],
+    build_dir="build/cython",
+    compiler_directives={"language_level": 3, "binding": True, "autotestdict": False, "embedsignature": False},
 )
+if chosen == [""] or "srtp" in chosen:
+    modules.append(runpy.run_path(str(NATIVE / "srtp_build.py"))["extension"](compile_args, link_args))
+setup(ext_modules=modules)

@@ -8,10 +8,23 @@ command -v sngrep >/dev/null || need+=(sngrep)
 command -v wrk >/dev/null || need+=(wrk)
 command -v sipp >/dev/null || need+=(sip-tester)
 [ -e /usr/include/osipparser2/osip_message.h ] || need+=(libosip2-dev)
+[ -e /usr/include/speex/speex_resampler.h ] || need+=(libspeexdsp-dev)
+[ -e /usr/include/srtp2/srtp.h ] || need+=(libsrtp2-dev)
+[ -x /usr/bin/rtpengine ] || need+=(rtpengine-daemon)
 if [ ${#need[@]} -gt 0 ]; then
     echo "installing ${need[*]}"
     export DEBIAN_FRONTEND=noninteractive
+    # rtpengine's package would start a server, now and at every boot: it is kept from both, the benchmarks start their own.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e $policy ]; then
+        trap 'rm -f $policy' EXIT
+        printf '#!/bin/sh\nexit 101\n' > $policy
+        chmod +x $policy
+    fi
     apt-get update -q && apt-get install -y -q --no-install-recommends "${need[@]}"
+    if [[ " ${need[*]} " == *" rtpengine-daemon "* ]] && command -v systemctl > /dev/null; then
+        systemctl disable --quiet rtpengine-daemon.service 2> /dev/null || true
+    fi
 fi
 bash ci/sip_setup.sh
 peers=bench/data/.peers

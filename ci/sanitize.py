@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COPY = ROOT / ".sanitize"
 PARTS = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "engine", "api", "bench", "tests")
 KEPT = {"", ".py", ".pyi", ".pyx", ".pxd", ".c", ".h", ".toml", ".md", ".dat", ".txt", ".json", ".html", ".typed"}
-TESTS = ("tests/engine/_native", "tests/engine/trace", "tests/rfc", "tests/fuzz", "tests/oracle", "tests/contract")
+TESTS = ("tests/engine/_native", "tests/engine/srtp", "tests/engine/codecs", "tests/engine/media", "tests/engine/trace", "tests/rfc", "tests/fuzz", "tests/oracle", "tests/contract")
 
 
 def wanted(path: Path) -> bool:

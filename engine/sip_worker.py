@@ -13,14 +13,15 @@ import os
 import secrets
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from engine.config.document import Config
 from engine.config.document import Sip as SipConfig
 from engine.errors import EngineError
+from engine.media_worker import AnsweredMedia, MediaWorker
 from engine.sdp.offer_answer import Negotiation
 from engine.sdp.terms import Terms, Transport
 from engine.sip import auth, compose
@@ -149,7 +150,7 @@ def guard_settings(config: SipConfig) -> GuardSettings:
 
 
 class Desk(Application, CallUser):
-    """Who is called on this worker: everybody is answered without media, or nobody is, as the configuration has it."""
+    """Who is called on this worker: everybody is answered, with media or without, or nobody is, as the configuration has it."""
 
     def __init__(self, worker: SipWorker) -> None:
         self._worker = worker
@@ -170,6 +171,12 @@ class Desk(Application, CallUser):
             call.refuse(480)
             return
         host = worker.endpoint.host_toward(call.flow)
+        if worker.media is not None:
+            answered = AnsweredMedia(worker.media, host, worker.config.sip.advertised, worker.config.sip.answer, call.call_id)
+            worker.answered[call] = answered
+            call.session = answered.session
+            call.answer()
+            return
         nowhere = Transport(host=host, port=DISCARD, rtcp_port=DISCARD)
         call.session = Negotiation(Terms(host=host, direction="inactive"), lambda index, family: nowhere, random=secrets.token_bytes)
         call.answer()
@@ -178,9 +185,23 @@ class Desk(Application, CallUser):
         """A call stands: it is written down."""
         self._worker.write_down(call)
 
+    def on_media(self, call: Call) -> None:
+        """An offer was answered."""
+        answered = self._worker.answered.get(call)
+        if answered is None:
+            return
+        try:
+            answered.agreed()
+        except EngineError as error:
+            log.error("call %s has no media: %s", call.call_id, error)
+            call.hang_up()
+
     def on_ended(self, call: Call, ending: Ending) -> None:
         """A call is over."""
         self._worker.strike_out(call)
+        answered = self._worker.answered.pop(call, None)
+        if answered is not None:
+            self._worker.spawn(answered.close())
 
     def on_request(self, transaction: NonInviteServer, flow: Flow) -> bool:
         """A registration."""
@@ -199,7 +220,8 @@ class Desk(Application, CallUser):
 class SipWorker:
     """The SIP side of one worker."""
 
-    def __init__(self, config: Config, index: int, count: int, folder: Path) -> None:
+    def __init__(self, config: Config, index: int, count: int, folder: Path, recordings: Path | None = None) -> None:
+        """`recordings` is where they go, beside `folder` where nothing is said."""
         loop = asyncio.get_running_loop()
         sip = config.sip
         self.config = config
@@ -224,6 +246,10 @@ class SipWorker:
             may_answer=self._may_answer, on_wire=self.live.on_wire if self.live is not None else None,
         )  # fmt: skip
         self.ledger: Ledger | None = None
+        has_media = bool(self.listeners) and sip.answer in ("echo", "record")
+        self.media = MediaWorker(config, index, count, recordings or folder.parent / config.recording.directory) if has_media else None
+        self.answered: dict[Call, AnsweredMedia] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._ticks = 0
         self.byes_left = 0
         self.account = self._account(sip) if index == 0 and self.listeners else None
@@ -258,6 +284,8 @@ class SipWorker:
         """Binds, ends what a predecessor left, and begins to watch how late the loop is. Raises OSError and ValueError."""
         if not self.listeners:
             return
+        if self.media is not None:
+            await self.media.open()
         self.router.open()
         for listener in self.listeners:
             await self.endpoint.listen(listener, reuse_port=True)
@@ -297,6 +325,9 @@ class SipWorker:
         if self._lag is not None:
             self._lag.cancel()
         await self.endpoint.close()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.media is not None:
+            await self.media.close()
         self.router.close()
         if self.registrar is not None:
             self.registrar.close()
@@ -305,6 +336,12 @@ class SipWorker:
         if self.live is not None:
             self.live.close()
         return left
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Runs what is not waited for, but at the end."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     # ---- messages ----
 
@@ -416,6 +453,7 @@ class SipWorker:
             "calls_in": agent.counters.calls_in, "calls_answered": agent.counters.answered, "handed_over": self.router.counters.handed,
             "live": len(self.live) if self.live is not None else 0,
             "ledger": len(self.ledger) if self.ledger is not None else 0, "tokens": len(self.tokens),
+            **(self.media.numbers() if self.media is not None else {}),
         }  # fmt: skip
 
 

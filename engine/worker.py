@@ -138,7 +138,7 @@ async def _sip(arguments: argparse.Namespace) -> SipWorker | None:
         return None
     loaded = load_environment(os.environ)
     index = int(arguments.name.rpartition(".")[2])
-    sip = SipWorker(loaded.config, index, arguments.of, folder_of(loaded.data_dir))
+    sip = SipWorker(loaded.config, index, arguments.of, folder_of(loaded.data_dir), loaded.data_dir / loaded.config.recording.directory)
     try:
         await sip.open()
     except BaseException:

@@ -140,7 +140,8 @@ class Sip(Section, frozen=True, kw_only=True):
     """The SIP endpoint and its account.
 
     `listen` names sockets such as udp://0.0.0.0:5060, tls://[::]:5061 or ws://127.0.0.1:8088; without it they are UDP and TCP on `host`
-    and `port`, and none at all where `port` is 0. Only `allow`, trunks and users may begin anything.
+    and `port`, and none at all where `port` is 0. Only `allow`, trunks and users may begin anything. `answer` says what becomes of calls: they are
+    refused ("nobody"), answered without media ("everybody"), hear themselves ("echo"), or are recorded into `recording.directory` ("record").
     """
 
     host: Fixed = "0.0.0.0"
@@ -162,7 +163,7 @@ class Sip(Section, frozen=True, kw_only=True):
     tls_verify: Annotated[bool, msgspec.Meta(extra=FIXED)] = True
     tls_ca_file: Fixed = ""
     dns_servers: Annotated[list[str], msgspec.Meta(extra=FIXED)] = []
-    answer: Annotated[Literal["nobody", "everybody"], msgspec.Meta(extra=FIXED)] = "nobody"
+    answer: Annotated[Literal["nobody", "everybody", "echo", "record"], msgspec.Meta(extra=FIXED)] = "nobody"
     allow: list[str] = msgspec.field(default_factory=lambda: ["127.0.0.0/8", "::1/128"])
     deny: list[str] = []
     strangers_may: list[str] = []

@@ -1,0 +1,23 @@
+"""A relay that only receives and sends: recvmmsg and sendmmsg in C, two sockets a call under epoll. Nothing with sockets of its own for each leg can do with less."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench import media_limits
+from bench.rtp_load import Subject
+
+NAME = "bare C relay"
+
+
+def install() -> None:
+    """Compiles it."""
+    media_limits.program()
+
+
+def start(legs: Sequence[int]) -> tuple[Subject, list[int]]:
+    """A relay of calls: legs 2n and 2n + 1 are one. `legs` are the ports the two ends listen on, what is returned where they send."""
+    return media_limits.relaying(legs)
+
+
+__all__ = ["NAME", "install", "start"]

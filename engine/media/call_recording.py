@@ -1,0 +1,129 @@
+"""The recording of one call: each of its streams is a track, from the first packet to the last."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from engine.media.manifest import Channel, Interval, Manifest
+from engine.media.plane import MediaPlane, MediaStream
+from engine.media.recorder import Leg, Plan, Recorder, Recording
+from engine.rtp.quality import rate
+
+_LAWS = {"PCMU": ("ulaw", 0), "PCMA": ("alaw", 1)}
+
+
+def plan_of(legs: Sequence[Leg], codecs: Sequence[str], *, rate_hz: int, call_id: str = "", untouched: bool = False, **more: Any) -> Plan:
+    """A plan for streams with these codecs: samples at `rate_hz`; where `untouched`, the bytes of G.711 or the packets of Opus as they come, if all streams have
+    that codec."""
+    only = {name.upper() for name in codecs}
+    law = _LAWS.get(next(iter(only))) if len(only) == 1 else None
+    if untouched and law is not None:
+        return Plan(legs=tuple(legs), call_id=call_id, rate_hz=8000, kind=law[0], **more)  # type: ignore[arg-type]
+    if untouched and only == {"OPUS"}:
+        return Plan(legs=tuple(legs), call_id=call_id, rate_hz=48_000, kind="opus", **{**more, "merged": False})
+    return Plan(legs=tuple(legs), call_id=call_id, rate_hz=rate_hz, kind="pcm16", **more)
+
+
+class CallRecording:
+    """A recording with the streams that are written to it.
+
+    `origin_ns` is its beginning on CLOCK_MONOTONIC. Streams are closed before `finish`, so that what they held is in the files.
+    """
+
+    def __init__(self, recorder: Recorder, plane: MediaPlane, recording: Recording, plan: Plan, *, origin_ns: int, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
+        self.recording = recording
+        self.plan = plan
+        self.origin_ns = origin_ns
+        self._plane = plane
+        self._recorder = recorder
+        self._clock_ns = clock_ns
+        self._tracks: dict[int, MediaStream] = {}
+        self._pauses: dict[int, int] = {}  # track -> ms at which it was paused
+        self._intervals: list[Interval] = []
+
+    @classmethod
+    async def begin(cls, recorder: Recorder, plane: MediaPlane, recording_id: str, plan: Plan, *, origin_ns: int = 0) -> CallRecording:
+        """Makes the files. Raises RecordingRefused, RecordingFull, OSError."""
+        origin_ns = origin_ns or time.monotonic_ns()
+        return cls(recorder, plane, await recorder.start(recording_id, plan), plan, origin_ns=origin_ns)
+
+    def add(self, track: int, stream: MediaStream) -> None:
+        """A stream becomes a track of the plan; one that was there before ends."""
+        before = self._tracks.pop(track, None)
+        if before is not None and before.is_open:
+            before.stop_recording()
+        kind = {"ulaw": "payload", "alaw": "payload", "opus": "opus"}.get(self.plan.kind, "pcm")
+        stream.record(self.recording.number, track, kind=kind, rate_hz=self.plan.rate_hz, origin_ns=self.origin_ns, law=int(self.plan.kind == "alaw"))
+        self._tracks[track] = stream
+        if self.plan.capture:
+            stream.capture(self.recording.number, track)
+        if track in self._pauses:
+            stream.pause_recording(True)
+
+    def pause(self, track: int | None = None, *, reason: str = "", actor: str = "") -> None:
+        """Silence is written from now on, for one track or for all, until `resume`."""
+        now_ms = self._now_ms()
+        for each in self._of(track):
+            if each not in self._pauses:
+                self._pauses[each] = now_ms
+                if each in self._tracks and self._tracks[each].is_open:
+                    self._tracks[each].pause_recording(True)
+        self._reason = reason, actor
+
+    def resume(self, track: int | None = None) -> None:
+        """What is said is recorded again."""
+        for each in self._of(track):
+            self._end_pause(each)
+            if each in self._tracks and self._tracks[each].is_open:
+                self._tracks[each].pause_recording(False)
+
+    def _end_pause(self, track: int) -> None:
+        since_ms = self._pauses.pop(track, None)
+        if since_ms is not None:
+            reason, actor = self._reason
+            self._intervals.append(Interval(type="pause", start_ms=since_ms, end_ms=self._now_ms(), reason=reason or f"track {track}", actor=actor))
+
+    def _of(self, track: int | None) -> list[int]:
+        return list(range(len(self.plan.legs))) if track is None else [track]
+
+    def _now_ms(self) -> int:
+        return max((self._clock_ns() - self.origin_ns) // 1_000_000, 0)
+
+    async def finish(self, warnings: Sequence[str] = ()) -> Manifest:
+        """Waits for the streams to end and for the files. Raises NotSealed."""
+        for stream in self._tracks.values():
+            if stream.is_open:
+                stream.stop_recording()
+                stream.stop_capture()
+        for track in list(self._pauses):
+            self._end_pause(track)
+        self._plane.end_recording(self.recording.number)
+        return await self.recording.finish(channels=self._channels(), intervals=self._intervals, warnings=warnings)
+
+    def _channels(self) -> list[Channel]:
+        made = []
+        for index, leg in enumerate(self.plan.legs):
+            stream = self._tracks.get(index)
+            made.append(Channel(index, leg.label, leg.name) if stream is None else self._channel(index, leg, stream))
+        return made
+
+    def _channel(self, index: int, leg: Leg, stream: MediaStream) -> Channel:
+        counts = stream.counts()
+        heard = bool(counts["remote_ssrc"]) and counts["first_ns"] > 0
+        expected = max(counts["expected"], 1)
+        quality = rate(stream.settings.formats[0].codec, loss_percent=min(100.0 * (counts["lost"] + counts["late"]) / expected, 100.0)) if heard else None
+        return Channel(
+            index, leg.label, leg.name, ssrc=(counts["remote_ssrc"],) if heard else (), first_rtp=self._iso(counts["first_ns"]) if heard else "",
+            last_rtp=self._iso(counts["last_ns"]) if heard else "", lost=counts["lost"], late=counts["late"], duplicate=counts["duplicate"],
+            jitter_ms=round(counts["jitter_ms"], 3) if heard else None, mos=round(quality.mos_listening, 2) if quality is not None else None,
+        )  # fmt: skip
+
+    def _iso(self, at_ns: int) -> str:
+        seconds = time.time() - (self._clock_ns() - at_ns) / 1e9
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+__all__ = ["CallRecording", "plan_of"]

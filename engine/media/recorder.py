@@ -1,0 +1,242 @@
+"""Recordings of calls: files are made here and given to the native writer; what comes back when they are over is sealed, with a manifest.
+
+Nothing here happens per packet. What waits for the disk runs in a small pool of threads; the event loop hears of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Literal, TypeVar
+
+import msgspec
+
+from engine._native import writer as native
+from engine.media.errors import RecordingFull, RecordingRefused
+from engine.media.manifest import Channel, Interval, Manifest, State
+from engine.media.staging import Folder, Staged, StagedFile, check_id, seal, stage, unstage
+
+Kind = Literal["pcm16", "ulaw", "alaw", "opus"]
+WAV_FORMATS: Final = {"pcm16": native.WAV_PCM16, "ulaw": native.WAV_ULAW, "alaw": native.WAV_ALAW}
+FULL: Final = {errno.ENOSPC, errno.EDQUOT}
+THREADS: Final = 2
+T = TypeVar("T")
+log = logging.getLogger("trunkline.recorder")
+
+
+class Leg(msgspec.Struct, frozen=True):
+    """A party: its track is its place in the plan."""
+
+    label: str = ""
+    name: str = ""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What to record. `kind` is what the media plane gives of every leg: samples, G.711 bytes as they came, or Opus packets as they came (each leg
+    a file, none merged). `flac` makes FLAC of 16-bit WAV at the end, and takes the WAV away unless `keep_wav`."""
+
+    legs: tuple[Leg, ...]
+    call_id: str = ""
+    rate_hz: int = 8000
+    kind: Kind = "pcm16"
+    per_leg: bool = True
+    merged: bool = True
+    capture: bool = False
+    flac: bool = False
+    keep_wav: bool = False
+
+
+def iso(seconds: float) -> str:
+    """A time in ISO 8601 with milliseconds, UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def files_of(recording_id: str, plan: Plan) -> list[StagedFile]:
+    """The files of a plan: each leg, all of them together, the capture. Raises RecordingRefused."""
+    tracks = tuple(range(len(plan.legs)))
+    if len(tracks) > native.TRACKS_MAX or not 1 <= plan.rate_hz <= 384_000:
+        raise RecordingRefused(f"{len(tracks)} legs at {plan.rate_hz} Hz; {native.TRACKS_MAX} are the most, and 384,000 Hz")
+    if plan.kind == "opus" and plan.merged:
+        raise RecordingRefused("Opus packets of several legs do not make one file")
+    container, extension = ("ogg", "opus") if plan.kind == "opus" else ("wav", "wav")
+    rate_hz = 48_000 if plan.kind == "opus" else plan.rate_hz
+    named: list[tuple[str, tuple[int, ...]]] = []
+    if plan.per_leg:
+        named += [(f"{recording_id}-leg{track}.{extension}", (track,)) for track in tracks]
+    if plan.merged and tracks:
+        named.append((f"{recording_id}.{extension}", tracks))
+    files = [StagedFile(f".{name}.part", name, container, plan.kind, rate_hz, len(of), of) for name, of in named]
+    if plan.capture:
+        files.append(StagedFile(f".{recording_id}.pcap.part", f"{recording_id}.pcap", "pcap", "ethernet", 0, 0))
+    if not files:
+        raise RecordingRefused("there is nothing to record")
+    return files
+
+
+def output_of(file: StagedFile, fd: int) -> native.Output:
+    """A file as the writer wants it."""
+    if file.format == "pcap":
+        return native.Output(fd, native.PCAP)
+    if file.format == "ogg":
+        return native.Output(fd, native.OGG_OPUS, file.tracks, serial=secrets.randbits(32))
+    return native.Output(fd, WAV_FORMATS[file.codec], file.tracks)
+
+
+class Recording:
+    """A recording that runs. `number` is what the media plane writes to; track k is leg k of the plan."""
+
+    def __init__(self, recorder: Recorder, staged: Staged, plan_fd: int, fds: list[int], number: int, start_s: float) -> None:
+        self.staged, self.number, self.start_s = staged, number, start_s
+        self._recorder, self._plan_fd, self._fds = recorder, plan_fd, fds
+        self._over: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._sealed: asyncio.Task[Manifest] | None = None
+        self._intervals: list[Interval] = []
+        self._warnings: list[str] = []
+        self._failed: dict[int, tuple[int, int]] = {}  # file -> (since ms, errno)
+
+    def close(self) -> None:
+        """Ends it, after what was given until now, where the media plane does not."""
+        self._recorder.writer.close(self.number)
+
+    async def finish(
+        self, *, channels: Iterable[Channel] | None = None, intervals: Iterable[Interval] = (), warnings: Iterable[str] = ()
+    ) -> Manifest:
+        """Waits until its end is written, gives the files their names and writes the manifest. `channels` replaces what the plan says of them, by
+        what was heard. Raises NotSealed. Asked again, it answers the same."""
+        if self._sealed is None:
+            self._sealed = asyncio.create_task(self._seal(channels, list(intervals), list(warnings)))
+        return await asyncio.shield(self._sealed)
+
+    async def _seal(self, channels: Iterable[Channel] | None, intervals: list[Interval], warnings: list[str]) -> Manifest:
+        samples = await self._over
+        results = self._recorder.writer.results(self.number)
+        self._recorder.writer.release(self.number)
+        duration_ms = round(samples * 1000 / self.staged.rate_hz)
+        for output, (since_ms, error) in self._failed.items():
+            self._gap(output, since_ms, max(duration_ms, since_ms), error)
+        warnings += self._warnings + [text for file, result in zip(self.staged.files, results, strict=False) for text in missing(file, result)]
+        state: State = "partial" if warnings or not samples else "complete"
+        if not samples:
+            warnings.append("no sound came")
+        manifest = Manifest(
+            recording_id=self.staged.recording_id, call_id=self.staged.call_id, start=iso(self.start_s), end=iso(self.start_s + duration_ms / 1000),
+            duration_ms=duration_ms, state=state, channels=self.staged.channels if channels is None else tuple(channels),
+            intervals=tuple(sorted([*intervals, *self._intervals], key=lambda each: (each.start_ms, each.end_ms))), warnings=tuple(warnings),
+        )  # fmt: skip
+        try:
+            return await self._recorder.in_thread(lambda: seal(self._recorder.folder, self.staged, manifest))
+        finally:
+            self._recorder.forget(self)
+            for fd in (*self._fds, self._plan_fd):  # the lock goes with the plan: what could not be sealed may be recovered
+                os.close(fd)
+
+    def told(self, event: native.Event, now_s: float) -> str:
+        """Takes note of an event; what there is to say of it, or nothing."""
+        now_ms = max(round((now_s - self.start_s) * 1000), 0)
+        if event.kind == native.FINISHED:
+            if not self._over.done():
+                self._over.set_result(event.value)
+            return ""
+        if event.kind == native.FAILED:
+            self._failed[event.output] = now_ms, event.error
+            what = "the disk is full" if event.error in FULL else os.strerror(event.error)
+            return f"{self.staged.files[event.output].name} cannot be written: {what}"
+        since_ms, error = self._failed.pop(event.output, (now_ms, event.error))
+        self._gap(event.output, since_ms, now_ms, error)
+        return f"{self.staged.files[event.output].name} is written again after {now_ms - since_ms} ms"
+
+    def _gap(self, output: int, start_ms: int, end_ms: int, error: int) -> None:
+        reason = f"{self.staged.files[output].name}: {os.strerror(error)}"
+        self._intervals.append(Interval(type="gap", start_ms=start_ms, end_ms=end_ms, reason=reason, actor="disk"))
+
+
+def missing(file: StagedFile, result: native.Result) -> list[str]:
+    """What a file lacks."""
+    rate_hz = file.rate_hz
+    found = []
+    if result.failures:
+        lost = f"{result.lost} packets" if not rate_hz else f"{round(result.lost * 1000 / rate_hz)} ms"
+        found.append(f"{file.name}: {lost} lost, the disk said {os.strerror(result.error)}")
+    if result.late and rate_hz:
+        found.append(f"{file.name}: {round(result.late * 1000 / rate_hz)} ms came too late")
+    return found
+
+
+class Recorder:
+    """Recordings of one worker, in one folder. `on_fault` hears, in the event loop, what goes wrong with one of them (None: with all); `clock` is
+    wall time in seconds. Made and closed in a running event loop."""
+
+    def __init__(
+        self, folder: Path, writer: native.Writer, *, clock: Callable[[], float] = time.time, on_fault: Callable[[Recording | None, str], None] | None = None
+    ) -> None:
+        self.writer, self.folder = writer, Folder(folder)
+        self._clock, self._on_fault = clock, on_fault
+        self._running: dict[int, Recording] = {}
+        self._pool = ThreadPoolExecutor(THREADS, "recorder")
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(writer.event_fd, self._told)
+
+    @property
+    def running(self) -> int:
+        """Recordings that are not sealed yet."""
+        return len(self._running)
+
+    async def start(self, recording_id: str, plan: Plan) -> Recording:
+        """Begins a recording: its files are there when this returns. Raises RecordingRefused, RecordingFull, OSError."""
+        files, start_s = files_of(check_id(recording_id), plan), self._clock()
+        channels = tuple(Channel(index, leg.label, leg.name) for index, leg in enumerate(plan.legs))
+        staged = Staged(recording_id, plan.call_id, iso(start_s), plan.rate_hz, tuple(files), channels, plan.flac, plan.keep_wav)
+        plan_fd, fds = await self.in_thread(lambda: stage(self.folder, staged))
+        try:
+            number = self.writer.open(plan.rate_hz, [output_of(file, fd) for file, fd in zip(files, fds, strict=True)])
+        except BaseException as error:
+            await self.in_thread(lambda: unstage(self.folder, staged))
+            for fd in (*fds, plan_fd):
+                os.close(fd)
+            if isinstance(error, BlockingIOError):
+                raise RecordingFull(f"{self.running} recordings run, more are not possible") from error
+            raise
+        recording = Recording(self, staged, plan_fd, fds, number, start_s)
+        self._running[number] = recording
+        return recording
+
+    def _told(self) -> None:
+        now_s = self._clock()
+        for event in self.writer.events():
+            if event.kind == native.BEHIND:
+                self._fault(None, f"the disk is behind: {event.value} pieces found no room so far")
+            elif (recording := self._running.get(event.recording)) and (text := recording.told(event, now_s)):
+                self._fault(recording, text)
+
+    def _fault(self, recording: Recording | None, text: str) -> None:
+        log.warning("%s", text)
+        if self._on_fault:
+            self._on_fault(recording, text)
+
+    def forget(self, recording: Recording) -> None:
+        """It is sealed, or cannot be."""
+        self._running.pop(recording.number, None)
+
+    async def in_thread(self, function: Callable[[], T]) -> T:
+        """Runs what waits for the disk."""
+        return await self._loop.run_in_executor(self._pool, function)
+
+    async def close(self) -> None:
+        """Ends and seals every recording that runs, and lets the folder go. The writer's thread must still run."""
+        running = list(self._running.values())
+        for recording in running:
+            with contextlib.suppress(OSError):  # over already
+                recording.close()
+        await asyncio.gather(*(each.finish(warnings=["the engine was stopped while it recorded"]) for each in running), return_exceptions=True)
+        self._loop.remove_reader(self.writer.event_fd)
+        self._pool.shutdown()
+        self.folder.close()
