@@ -25,6 +25,8 @@ cdef extern from "<pthread.h>" nogil:
 cdef extern from "<sys/mman.h>" nogil:
     void *mmap(void *address, size_t length, int protection, int flags, int fd, long offset)
     int munmap(void *address, size_t length)
+    int madvise(void *address, size_t length, int advice)
+    enum: MADV_HUGEPAGE
     enum: PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS
     void *MAP_FAILED
 
@@ -452,6 +454,7 @@ cdef class Plane:
         if self.memory == MAP_FAILED:
             self.memory = NULL
             raise MemoryError
+        madvise(self.memory, self.bytes, MADV_HUGEPAGE)  # each packet touches another stream: small pages cost a walk each
         self.own = plane_start(self.memory, self.bytes, &sizes)
         self.own.seed = seed
         self.own.wall_offset_ns = offset_of_wall()

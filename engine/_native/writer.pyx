@@ -38,7 +38,9 @@ cdef extern from *:
     static void writer_thread_join(unsigned long thread) { pthread_join((pthread_t)thread, NULL); }
     static void *writer_lend(size_t bytes) {
         void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        return memory == MAP_FAILED ? NULL : memory;
+        if (memory == MAP_FAILED) return NULL;
+        madvise(memory, bytes, MADV_HUGEPAGE); /* blocks go round: small pages would cost a walk each */
+        return memory;
     }
 
     /* A disk with faults, for tests. A header, at the beginning of a page, is written or is not. */

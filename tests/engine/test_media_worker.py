@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
 import secrets
+import signal
 import socket
 import time
 import wave
@@ -21,6 +24,7 @@ from engine.media.path import CallMedia, PathPolicy
 from engine.media.plane import MediaPlane, MediaStream, Pcm, StreamListener
 from engine.media.player import Player
 from engine.media.settings import PlaneSettings
+from engine.media.wav import WavFile
 from engine.media_worker import host_of, name_of, ports_of
 from engine.sdp.codecs import G722, PCMA, PCMU, CodecCapability
 from engine.sdp.offer_answer import Negotiation
@@ -30,6 +34,7 @@ from engine.sip.endpoint import Endpoint, Listener
 from engine.sip.outgoing import Identity
 from engine.sip.user_agent import Application
 from engine.sip_worker import SipWorker, folder_of
+from tests.running import server
 
 WAIT_S = 20.0
 ME = Identity(uri="sip:me@127.0.0.1")
@@ -222,9 +227,65 @@ def test_calls_that_run_are_sealed_when_the_worker_ends(tmp_path: Path) -> None:
 def test_ports_are_shared_out_and_names_are_safe() -> None:
     config = Config(network=Network(rtp_port_min=10000, rtp_port_max=20000))
     shares = [ports_of(config, index, 3) for index in range(3)]
-    assert shares[0][0] == 10000 and all(before[1] == after[0] for before, after in zip(shares, shares[1:], strict=False))
+    assert shares[0][0] == 10000 and all(before[1] == after[0] for before, after in itertools.pairwise(shares))
     assert host_of(config) == config.sip.host
     name = name_of("../../etc/passwd\x00@" + "a" * 500)
     assert "/" not in name and "." not in name and len(name) < 80
     assert name_of("") != name_of("")
     assert time.strftime("%Y") in name
+
+
+CALLS_KILLED = 10
+LOST_MAX_S = 0.25
+
+
+def frames_on_disk(path: Path) -> int:
+    """As the header says it."""
+    with WavFile(path) as found:
+        return found.layout.frames
+
+
+@pytest.mark.slow
+def test_a_killed_worker_loses_a_quarter_of_a_second_at_most(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder = tmp_path / "data" / "recordings"
+
+    async def work() -> None:
+        plane = MediaPlane(PlaneSettings(streams=CALLS_KILLED))
+        endpoint = Endpoint(Application())
+        plane.open()
+        try:
+            await endpoint.listen(Listener(host="127.0.0.1", port=0))
+            callers = [Caller(plane, (PCMU,)) for _ in range(CALLS_KILLED)]
+            async with asyncio.timeout(WAIT_S):
+                for caller in callers:
+                    endpoint.agent.call(f"sip:who@127.0.0.1:{port}", ME, session=caller.session, user=caller)
+                for caller in callers:
+                    await caller.connected.wait()
+                    caller.stream.play(speech(8000), loops=True)
+            await asyncio.sleep(2.0)
+            with running.client() as admin:
+                pid = next(child["pid"] for child in admin.get("/status").json()["processes"]["children"] if child["name"] == "worker.0")
+            sent = [caller.stream.counts()["sent"] for caller in callers]
+            os.kill(pid, signal.SIGKILL)
+            staged = [frames_on_disk(path) for path in folder.glob(".*-leg0.wav.part")]
+            assert len(staged) == CALLS_KILLED
+            # Packets sent while the numbers were read make files longer, never shorter.
+            assert min(staged) >= min(sent) * 160 - LOST_MAX_S * 8000, (sorted(staged), sorted(sent))
+            async with asyncio.timeout(WAIT_S):
+                while len(list(folder.glob("*.json"))) < CALLS_KILLED:
+                    await asyncio.sleep(0.1)
+        finally:
+            await endpoint.close()
+            await plane.close()
+
+    with server(TRUNKLINE_SIP_HOST="127.0.0.1", TRUNKLINE_SIP_PORT=str(port), TRUNKLINE_SIP_ANSWER="record", data=tmp_path / "data") as running:
+        asyncio.run(work())
+    found = [read(path) for path in folder.glob("*.json")]
+    assert {one.state for one in found} == {"recovered"}
+    for one in found:
+        assert not problems(folder / f"{one.recording_id}.json")
+        legs = [file for file in one.files if file.path.endswith("-leg0.wav")]
+        assert len(samples(folder / legs[0].path)) >= 8000

@@ -183,7 +183,7 @@ static void run_slot(struct plane *p, uint32_t slot, int64_t now_ns) {
         index = s->next;
         s->slot = PLANE_NONE;
         if (s->state != 1) continue;
-        plane_release_due(p, s, now_ns);
+        plane_release_due(p, s, now_ns, now_ns);
         plane_idle(p, s, now_ns);
         plane_step(p, s, now_ns);
         s->next_step_ns += is_quiet(s) ? PLANE_QUIET_STEP_NS : s->ptime_ns;
@@ -403,18 +403,7 @@ static void end_track(struct plane *p, struct plane_track *track) {
 static void close_stream(struct plane *p, struct plane_stream *s, int64_t now_ns) {
     if (s->state != 1) return;
     wheel_out(p, s);
-    for (;;) { /* what is held is heard still */
-        struct jitter_out out;
-        int found = s->source_known ? jitter_take(&s->jitter, INT64_MAX, &out) : JITTER_NOTHING;
-        if (found == JITTER_NOTHING) break;
-        if (found == JITTER_LOST) {
-            s->lost_before += out.lost;
-            continue;
-        }
-        struct rtp_packet packet;
-        if (!rtp_packet_read(plane_packet(p, out.handle), p->lengths[out.handle], &packet)) plane_deliver(p, s, &packet, now_ns);
-        p->free_packets[p->free_count++] = out.handle;
-    }
+    plane_release_due(p, s, INT64_MAX, now_ns); /* what is held is heard still */
     plane_drop_held(p, s);
     plane_flush_pcm(p, s, now_ns);
     end_track(p, &s->track);

@@ -234,7 +234,8 @@ struct plane_mix {
 
 #define PLANE_QUIET_STEP_NS 60000000 /* between two looks at a stream that says nothing and waits for nothing */
 
-struct plane_key { uint64_t hash; uint32_t stream; uint32_t ssrc; uint8_t ip[16]; uint16_t port; uint16_t used; uint32_t local; };
+/* Where a source was last taken to; 64 bits of a hash with a secret seed stand for it. Whoever is found that way is judged as everybody is. */
+struct plane_key { uint64_t hash; uint32_t stream, used; };
 
 /* What leaves: filled by the steps, sent together. */
 struct plane_out { uint32_t stream; int fd; uint16_t length; uint8_t control; struct sockaddr_storage to; uint32_t to_length; uint8_t *bytes; };
@@ -294,7 +295,7 @@ void plane_event_of(struct plane *p, uint32_t kind, const struct plane_stream *s
 TL_INLINE uint32_t plane_index(const struct plane *p, const struct plane_stream *s) { return (uint32_t)(s - p->streams); }
 
 void plane_receive(struct plane *p, struct plane_port *port, int control);
-void plane_release_due(struct plane *p, struct plane_stream *s, int64_t now_ns);
+void plane_release_due(struct plane *p, struct plane_stream *s, int64_t due_ns, int64_t now_ns); /* what is due at due_ns, heard now */
 void plane_drop_held(struct plane *p, struct plane_stream *s);
 void plane_key_forget(struct plane *p, uint32_t stream);
 

@@ -4,7 +4,7 @@
 #include "g711.h"
 #include "plane.h"
 
-#define FLUSH_NS 100000000         /* a block that is not full goes to the writer after this long */
+#define FLUSH_NS 130000000         /* a block that is not full goes to the writer after this long */
 #define FIFO_MASK (PLANE_FIFO_SAMPLES - 1)
 #define FIFO_SLACK_MS 60           /* more than this and a step in the fifo of a mix is dropped */
 #define JOINT_SAMPLES_MAX 960      /* 20 ms at 48 kHz: plc.c joins in less */

@@ -47,32 +47,19 @@ static uint64_t key_hash(const struct plane *p, uint32_t local, const struct lat
     return h ^ h >> 31;
 }
 
-static struct plane_key *key_find(const struct plane *p, uint32_t local, const struct latch_address *a, uint32_t ssrc, uint64_t *hash) {
-    *hash = key_hash(p, local, a, ssrc);
-    for (uint32_t at = (uint32_t)*hash & p->key_mask, steps = 0; steps <= p->key_mask; steps++, at = (at + 1) & p->key_mask) {
-        struct plane_key *k = &p->keys[at];
-        if (!k->used) return NULL;
-        if (k->hash == *hash && k->ssrc == ssrc && k->local == local && k->port == a->port && !memcmp(k->ip, a->ip, 16)) return k;
+static struct plane_key *key_find(const struct plane *p, uint64_t hash) {
+    for (uint32_t at = (uint32_t)hash & p->key_mask, steps = 0; steps <= p->key_mask; steps++, at = (at + 1) & p->key_mask) {
+        if (!p->keys[at].used) return NULL;
+        if (p->keys[at].hash == hash) return &p->keys[at];
     }
     return NULL;
 }
 
-static void key_put(struct plane *p, uint32_t local, const struct latch_address *a, uint32_t ssrc, uint32_t stream) {
-    uint64_t hash;
-    struct plane_key *k = key_find(p, local, a, ssrc, &hash);
-    if (!k) {
-        uint32_t at = (uint32_t)hash & p->key_mask, steps = 0;
-        while (p->keys[at].used && steps++ < p->key_mask) at = (at + 1) & p->key_mask;
-        k = &p->keys[at];
-        if (k->used) return; /* as full as can be: found by a search each time */
-    }
-    k->hash = hash;
-    k->ssrc = ssrc;
-    k->local = local;
-    k->port = a->port;
-    memcpy(k->ip, a->ip, 16);
-    k->stream = stream;
-    k->used = 1;
+static void key_put(struct plane *p, uint64_t hash, uint32_t stream) {
+    struct plane_key *k = key_find(p, hash);
+    for (uint32_t at = (uint32_t)hash & p->key_mask, steps = 0; !k && steps <= p->key_mask; steps++, at = (at + 1) & p->key_mask)
+        if (!p->keys[at].used) k = &p->keys[at];
+    if (k) *k = (struct plane_key){hash, stream, 1}; /* a table as full as can be: searched for each time */
 }
 
 /* Takes one key out and closes the gap behind it, so that no search ends too soon. */
@@ -95,8 +82,7 @@ void plane_key_forget(struct plane *p, uint32_t stream) {
     const uint32_t ssrcs[3] = {0, s->source_known ? s->source.ssrc : 0, s->signalled_ssrc};
     for (int i = 0; i < 2; i++)
         for (int k = 0; k < 3; k++) {
-            uint64_t hash;
-            struct plane_key *found = key_find(p, s->port, addresses[i], ssrcs[k], &hash);
+            struct plane_key *found = key_find(p, key_hash(p, s->port, addresses[i], ssrcs[k]));
             if (found && found->stream == stream) key_out(p, (uint32_t)(found - p->keys));
         }
 }
@@ -128,8 +114,7 @@ static uint32_t search(struct plane *p, uint32_t local, const struct latch_addre
 }
 
 static uint32_t shared_stream(struct plane *p, uint32_t local, const struct latch_address *from, uint32_t ssrc, int *searched, int64_t now_ns) {
-    uint64_t hash;
-    struct plane_key *k = key_find(p, local, from, ssrc, &hash);
+    struct plane_key *k = key_find(p, key_hash(p, local, from, ssrc));
     if (k) return k->stream;
     struct plane_port *port = &p->ports[local];
     /* A search costs a look at each stream: strangers may cause a thousand of them a second. */
@@ -175,10 +160,10 @@ static void deliver_slot(struct plane *p, struct plane_stream *s, uint32_t slot,
     p->free_packets[p->free_count++] = slot;
 }
 
-void plane_release_due(struct plane *p, struct plane_stream *s, int64_t now_ns) {
+void plane_release_due(struct plane *p, struct plane_stream *s, int64_t due_ns, int64_t now_ns) {
     if (!s->source_known) return;
     struct jitter_out out;
-    for (int found; (found = jitter_take(&s->jitter, now_ns, &out)) != JITTER_NOTHING;) {
+    for (int found; (found = jitter_take(&s->jitter, due_ns, &out)) != JITTER_NOTHING;) {
         if (found == JITTER_LOST) {
             s->lost_before += out.lost;
             s->counts.lost += out.lost;
@@ -198,8 +183,8 @@ static void note_format(struct plane_stream *s, uint8_t payload_type) {
 }
 
 /* The rest of what was heard comes before what is heard next. */
-static void finish_source(struct plane *p, struct plane_stream *s) {
-    plane_release_due(p, s, INT64_MAX - 1);
+static void finish_source(struct plane *p, struct plane_stream *s, int64_t now_ns) {
+    plane_release_due(p, s, INT64_MAX, now_ns);
     for (uint32_t slot; (slot = jitter_drain(&s->jitter)) != JITTER_NO_HANDLE;) p->free_packets[p->free_count++] = slot;
 }
 
@@ -209,7 +194,7 @@ static void begin_source(struct plane *p, struct plane_stream *s, const struct r
     int known = s->source_known;
     plane_key_forget(p, plane_index(p, s));
     if (known) {
-        finish_source(p, s);
+        finish_source(p, s, now_ns);
         s->expected_before += rtp_source_expected(&s->source);
     }
     rtp_source_start(&s->source, packet->ssrc, clock);
@@ -255,7 +240,7 @@ static void change_clock(struct plane *p, struct plane_stream *s, const struct r
     uint32_t clock = clock_of(s, packet->payload_type);
     note_format(s, packet->payload_type);
     if (clock == s->source.clock_rate_hz || s->formats[s->payload_index[packet->payload_type]].kind != PLANE_AUDIO) return;
-    plane_release_due(p, s, now_ns);
+    plane_release_due(p, s, now_ns, now_ns);
     rtp_source_clock(&s->source, clock);
     s->jitter.settings.clock_rate_hz = clock;
 }
@@ -270,7 +255,7 @@ static int put_in_order(struct plane *p, struct plane_stream *s, const struct rt
     int kept = jitter_put(&s->jitter, extended, packet->timestamp, packet->marker, now_ns, slot);
     s->counts.late += kept == JITTER_LATE;
     s->counts.duplicate += kept == JITTER_DUPLICATE;
-    if (kept == JITTER_KEPT || kept == JITTER_FULL) plane_release_due(p, s, now_ns);
+    if (kept == JITTER_KEPT || kept == JITTER_FULL) plane_release_due(p, s, now_ns, now_ns);
     if (kept == JITTER_FULL) kept = jitter_put(&s->jitter, extended, packet->timestamp, packet->marker, now_ns, slot);
     return kept == JITTER_KEPT;
 }
@@ -299,7 +284,7 @@ static int take_numbered(struct plane *p, struct plane_stream *s, const struct r
     }
     if (verdict == RTP_SOURCE_RESTART) {
         struct jitter_settings settings = s->jitter.settings;
-        finish_source(p, s);
+        finish_source(p, s, now_ns);
         jitter_start(&s->jitter, &settings);
         timeline_renew(&s->timeline);
         take_waiting(p, s, extended, now_ns);
@@ -380,17 +365,21 @@ static struct plane_stream *stream_of(struct plane *p, uint32_t local, const str
     struct plane_port *port = &p->ports[local];
     *searched = 0;
     uint32_t index = port->shared ? shared_stream(p, local, from, ssrc, searched, now_ns) : port->stream;
-    if (index >= p->stream_count || p->streams[index].state != 1) {
-        port->unknown++;
-        return NULL;
-    }
-    return &p->streams[index];
+    if (index < p->stream_count) return &p->streams[index];
+    port->unknown++;
+    return NULL;
 }
 
 /* Has what a packet of a stream will need brought into the cache, while others of the batch are looked at. */
 static void fetch(const struct plane_stream *s) {
     const char *at = (const char *)s + PLANE_HOT_BEGIN, *end = (const char *)s + PLANE_HOT_END;
     for (; at < end; at += 64) __builtin_prefetch(at, 1, 2);
+    __builtin_prefetch(&s->plc.oldest, 1, 2);
+}
+
+/* Where the samples of a packet will go. */
+static void fetch_room(const uint8_t *room) {
+    for (uint32_t at = 0; at < 320; at += 64) __builtin_prefetch(room + at, 1, 2);
 }
 
 /* Whose a datagram is; NULL: nobody's, and it is counted. */
@@ -409,6 +398,7 @@ static struct plane_stream *find(struct plane *p, uint32_t local, int control, s
 static int look_at(struct plane *p, struct heard *h, const struct sockaddr_storage *from, const struct latch_address *address, int64_t now_ns) {
     struct plane_stream *s = h->stream;
     uint8_t *bytes = plane_packet(p, h->slot);
+    if (s->state != 1) return 0;
     if (h->kind == RTP_PACKET_RTCP) {
         if (!may_pass(s, memcmp(s->latch.latched ? s->latch.current.ip : s->latch.signalled.ip, address->ip, 16) != 0, now_ns)) s->counts.flooded++;
         else take_control(p, s, bytes, h->length, address, now_ns);
@@ -423,8 +413,8 @@ static int look_at(struct plane *p, struct heard *h, const struct sockaddr_stora
     if (h->kind != RTP_PACKET_RTP || rtp_packet_read(bytes, h->length, &h->packet)) return s->counts.malformed++, 0;
     if (s->capture.kind && s->port != PLANE_NONE) plane_capture(p, s, from, &p->ports[s->port].local, bytes, h->length, now_ns);
     if (h->packet.payload_type != s->last_payload_type && s->payload_index[h->packet.payload_type] == 255) return s->counts.wrong_type++, 0;
-    if (s->track.block) /* where its samples will go */
-        for (uint32_t at = 0; at < 320; at += 64) __builtin_prefetch(s->track.block->bytes + s->track.block->used + at, 1, 2);
+    if (s->track.block) fetch_room(s->track.block->bytes + s->track.block->used);
+    fetch_room((const uint8_t *)(s->plc.history + PLC_HISTORY - s->plc.kept + s->plc.oldest));
     return 1;
 }
 
@@ -467,7 +457,7 @@ static void count_only(struct plane *p, struct plane_stream *s, const struct rtp
     if (whose != SOURCE_KNOWN && whose != SOURCE_NEW) return;
     s->counts.last_ns = now_ns;
     if (rtp_source_take(&s->source, packet->sequence, packet->timestamp, packet->payload_length, now_ns, &extended) == RTP_SOURCE_STRAY) return;
-    finish_source(p, s);
+    finish_source(p, s, now_ns);
     jitter_pass(&s->jitter, extended);
 }
 
@@ -500,7 +490,7 @@ static int take_heard(struct plane *p, struct heard *h, const struct sockaddr_st
     }
     int kept = take_packet(p, s, &h->packet, h->slot, now_ns);
     /* Only what was taken makes a key: a flood of SSRCs does not fill the table. */
-    if (h->searched && s->source_known && s->source.ssrc == h->packet.ssrc) key_put(p, s->port, address, h->packet.ssrc, plane_index(p, s));
+    if (h->searched && s->source_known && s->source.ssrc == h->packet.ssrc) key_put(p, key_hash(p, s->port, address, h->packet.ssrc), plane_index(p, s));
     return kept;
 }
 

@@ -141,9 +141,9 @@ def test_the_signalled_host_takes_over_from_a_stranger_while_it_is_learnt() -> N
 def test_a_better_source_on_its_way_is_waited_for_but_not_for_ever() -> None:
     latch = Latch(LEARN, PEER)
     assert latch.judge(PEER, 1, 0, 0) == HELD
-    verdicts = send(latch, STRANGER, range(20), begin_ms=1, ssrc=2)
-    assert verdicts[:13] == [DROP] * 13  # 250 ms, although it had proven itself after 60
-    assert verdicts[13] == MOVED
+    verdicts = send(latch, STRANGER, range(20), begin_ms=1, step_ms=25, ssrc=2)
+    assert verdicts[:10] == [DROP] * 10  # 250 ms, although it had proven itself after 75
+    assert verdicts[10] == MOVED
 
 
 def test_a_network_of_ipv6_is_a_64() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import struct
 import wave
 from pathlib import Path
@@ -362,7 +363,7 @@ def test_digits_go_out_instead_of_speech() -> None:
             assert sum(one[5][1] >> 7 for one in of_it) == 3
             assert max(struct.unpack("!H", one[5][2:])[0] for one in of_it) == 800
         speech_times = [one[3] for one in sent if one[0] == 0]
-        assert all((later - earlier) % 160 == 0 for earlier, later in zip(speech_times, speech_times[1:], strict=False))
+        assert all((later - earlier) % 160 == 0 for earlier, later in itertools.pairwise(speech_times))
 
 
 def test_tones_are_found_where_no_events_come() -> None:
