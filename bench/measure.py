@@ -21,7 +21,9 @@ def compiled(source: Path, target: Path, *flags: str) -> Path:
     """Compiles a C file when its result is missing or older; returns the result."""
     if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
         target.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["cc", "-O3", "-o", target, source, *flags], check=True)
+        fresh = target.with_name(f"{target.name}.{os.getpid()}")  # another process may want it just now
+        subprocess.run(["cc", "-O3", "-o", fresh, source, *flags], check=True)
+        fresh.rename(target)
     return target
 
 

@@ -1,8 +1,8 @@
 /* What this machine allows a program that handles datagrams on one core: loops that do nothing else. Processes of their own, because they are loaded by
    bench/rtp_load.c from the other core. All ask for real-time scheduling, as our media thread does: what else the machine does is not to decide.
 
-       media_limits count SOCKETS BATCH            receives and counts; prints its ports first
-       media_limits relay CALLS                    two sockets a call; what comes on one leaves by the other, to the ports on standard input, one a socket
+       media_limits count SOCKETS BATCH REST_US    receives and counts; prints its ports first. Rests that long before it reads, so that more is there to be read
+       media_limits relay CALLS REST_US            two sockets a call; what comes on one leaves by the other, to the ports on standard input, one a socket
        media_limits play STREAMS STALL_MS FIRST    a packet of every stream each 20 ms by a timerfd, to the ports on standard input; a second thread that
                                                    computes for STALL_MS out of 1.5 STALL_MS (0: none) on the same core; FIRST says what the sending thread
                                                    asks of the scheduler: 0 nothing, 1 a short slice, 2 nice -19, 3 SCHED_FIFO
@@ -78,50 +78,63 @@ static uint32_t overflow(struct msghdr *header, uint32_t before) {
     return before;
 }
 
+static uint64_t packets, payload, reads, sent;
+static uint32_t *dropped;
+
+/* One read of a socket, and with `relay` one send by its partner; how many datagrams there were. */
+static int take(uint32_t here, int batch, int relay) {
+    for (int i = 0; i < batch; i++) {
+        messages[i].msg_hdr.msg_name = NULL;
+        messages[i].msg_hdr.msg_control = control[i];
+        messages[i].msg_hdr.msg_controllen = sizeof control[i];
+        parts[i].iov_len = PACKET_BYTES;
+    }
+    int got = recvmmsg(fds[here], messages, (unsigned)batch, MSG_DONTWAIT, NULL);
+    reads++;
+    for (int i = 0; i < got; i++) {
+        payload += messages[i].msg_len;
+        dropped[here] = overflow(&messages[i].msg_hdr, dropped[here]);
+    }
+    if (got <= 0) return 0;
+    packets += (uint64_t)got;
+    if (!relay) return got;
+    to.sin_port = htons(peers[here ^ 1]);
+    for (int i = 0; i < got; i++) {
+        messages[i].msg_hdr.msg_name = &to;
+        messages[i].msg_hdr.msg_namelen = sizeof to;
+        messages[i].msg_hdr.msg_control = NULL;
+        messages[i].msg_hdr.msg_controllen = 0;
+        parts[i].iov_len = messages[i].msg_len;
+    }
+    int done = sendmmsg(fds[here ^ 1], messages, (unsigned)got, 0);
+    if (done > 0) sent += (uint64_t)done;
+    return got;
+}
+
 /* Receives from whichever sockets have something; with `relay`, what came on socket 2n goes out by 2n + 1, and the other way. */
-static void serve(int count, int batch, int relay) {
-    uint64_t packets = 0, payload = 0, calls = 0, sent = 0, drops = 0;
-    uint32_t *dropped = calloc((size_t)count, sizeof *dropped);
+static void serve(int count, int batch, int rest_us, int relay) {
+    uint64_t drops = 0;
     struct epoll_event ready[256];
+    struct timespec rest = {0, rest_us * 1000};
     int epoll = epoll_create1(0);
+    dropped = calloc((size_t)count, sizeof *dropped);
+    prctl(PR_SET_TIMERSLACK, 1ul);
     for (int i = 0; i < count; i++) {
         struct epoll_event event = {.events = EPOLLIN, .data.u32 = (uint32_t)i};
         epoll_ctl(epoll, EPOLL_CTL_ADD, fds[i], &event);
     }
     while (!stopped) {
         int found = epoll_wait(epoll, ready, 256, 100);
-        for (int at = 0; at < found; at++) {
-            uint32_t here = ready[at].data.u32;
-            for (int i = 0; i < batch; i++) {
-                messages[i].msg_hdr.msg_name = NULL;
-                messages[i].msg_hdr.msg_control = control[i];
-                messages[i].msg_hdr.msg_controllen = sizeof control[i];
-                parts[i].iov_len = PACKET_BYTES;
-            }
-            int got = recvmmsg(fds[here], messages, (unsigned)batch, MSG_DONTWAIT, NULL);
-            calls++;
-            if (got <= 0) continue;
-            packets += (uint64_t)got;
-            for (int i = 0; i < got; i++) {
-                payload += messages[i].msg_len;
-                dropped[here] = overflow(&messages[i].msg_hdr, dropped[here]);
-            }
-            if (!relay) continue;
-            to.sin_port = htons(peers[here ^ 1]);
-            for (int i = 0; i < got; i++) {
-                messages[i].msg_hdr.msg_name = &to;
-                messages[i].msg_hdr.msg_namelen = sizeof to;
-                messages[i].msg_hdr.msg_control = NULL;
-                messages[i].msg_hdr.msg_controllen = 0;
-                parts[i].iov_len = messages[i].msg_len;
-            }
-            int done = sendmmsg(fds[here ^ 1], messages, (unsigned)got, 0);
-            if (done > 0) sent += (uint64_t)done;
+        if (rest_us && found > 0 && found < 256) { /* more would be there already otherwise */
+            clock_nanosleep(CLOCK_MONOTONIC, 0, &rest, NULL);
+            found = epoll_wait(epoll, ready, 256, 0);
         }
+        for (int at = 0; at < found; at++)
+            while (take(ready[at].data.u32, batch, relay) == batch) continue;
     }
     for (int i = 0; i < count; i++) drops += dropped[i];
     printf("{\"packets\":%llu,\"bytes\":%llu,\"reads\":%llu,\"sent\":%llu,\"drops\":%llu}\n", (unsigned long long)packets, (unsigned long long)payload,
-           (unsigned long long)calls, (unsigned long long)sent, (unsigned long long)drops);
+           (unsigned long long)reads, (unsigned long long)sent, (unsigned long long)drops);
 }
 
 static void *compute(void *given) {
@@ -155,7 +168,7 @@ static void come_first(int how) {
 
 static void play(int streams, int stall_ms, int first) {
     pthread_t other;
-    uint64_t ticks = 0, expired, sent = 0;
+    uint64_t ticks = 0, expired;
     int64_t first_ns;
     if (stall_ms) pthread_create(&other, NULL, compute, (void *)(intptr_t)stall_ms);
     come_first(first);
@@ -217,11 +230,11 @@ int main(int argc, char **argv) {
     if (strcmp(argv[1], "play")) come_first(3);
     if (!strcmp(argv[1], "count") && more > 0 && more <= BATCH_MAX) {
         open_sockets(count);
-        serve(count, more, 0);
+        serve(count, more, argc > 4 ? atoi(argv[4]) : 0, 0);
     } else if (!strcmp(argv[1], "relay")) {
         read_peers(2 * count);
         open_sockets(2 * count);
-        serve(2 * count, BATCH_MAX, 1);
+        serve(2 * count, BATCH_MAX, more, 1);
     } else if (!strcmp(argv[1], "play")) {
         read_peers(count);
         open_sockets(count);

@@ -12,6 +12,7 @@ import msgspec
 from bench.measure import BUILD, HERE, compiled
 from bench.rtp_load import SUBJECT_CORE, Spread, Subject, pinned
 
+REST_US = 500  # as our plane does: without, a loop wakes for every few datagrams, and needs twice the time for each
 REAL_TIME = 3  # of what a playing loop asks of the scheduler, the most
 
 
@@ -35,15 +36,15 @@ def _ports(subject: Subject) -> list[int]:
     return [int(port) for port in subject.ready.split()]
 
 
-def counting(sockets: int, batch: int = 64) -> tuple[Subject, list[int]]:
-    """A loop that receives and counts, and its ports."""
-    subject = Subject([program(), "count", str(sockets), str(batch)])
+def counting(sockets: int, batch: int = 64, rest_us: int = REST_US) -> tuple[Subject, list[int]]:
+    """A loop that receives and counts, and its ports. It rests before it reads, so that more is there to be read."""
+    subject = Subject([program(), "count", str(sockets), str(batch), str(rest_us)])
     return subject, _ports(subject)
 
 
-def relaying(peers: Sequence[int]) -> tuple[Subject, list[int]]:
+def relaying(peers: Sequence[int], rest_us: int = REST_US) -> tuple[Subject, list[int]]:
     """A loop that relays: two sockets a call, `peers` the port that each of them sends to."""
-    subject = Subject([program(), "relay", str(len(peers) // 2)], "\n".join(map(str, peers)).encode() + b"\n")
+    subject = Subject([program(), "relay", str(len(peers) // 2), str(rest_us)], "\n".join(map(str, peers)).encode() + b"\n")
     return subject, _ports(subject)
 
 

@@ -8,6 +8,8 @@ command -v sngrep >/dev/null || need+=(sngrep)
 command -v wrk >/dev/null || need+=(wrk)
 command -v sipp >/dev/null || need+=(sip-tester)
 [ -e /usr/include/osipparser2/osip_message.h ] || need+=(libosip2-dev)
+[ -e /usr/include/re/re.h ] || need+=(libre-dev)
+ldconfig -p | grep -q libspandsp || need+=(libspandsp2)
 [ -e /usr/include/speex/speex_resampler.h ] || need+=(libspeexdsp-dev)
 [ -e /usr/include/srtp2/srtp.h ] || need+=(libsrtp2-dev)
 [ -x /usr/bin/rtpengine ] || need+=(rtpengine-daemon)
@@ -29,5 +31,5 @@ fi
 bash ci/sip_setup.sh
 peers=bench/data/.peers
 [ -x "$peers/bin/python" ] || python3 -m venv "$peers"
-"$peers/bin/python" -c "import dpkt" 2>/dev/null && [ -x "$peers/bin/sip-doctor" ] ||
-    "$peers/bin/python" -m pip install -q --disable-pip-version-check "sip-doctor==0.8.0" "dpkt==1.9.8"
+"$peers/bin/python" -c "import dpkt, soxr, aiortc" 2>/dev/null && [ -x "$peers/bin/sip-doctor" ] ||
+    "$peers/bin/python" -m pip install -q --disable-pip-version-check "sip-doctor==0.8.0" "dpkt==1.9.8" "soxr==1.0.0" "aiortc==1.16.0"

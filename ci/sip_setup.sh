@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the SIP programs that tests talk to, where they are missing: SIPp, Kamailio, baresip and sipsak, and the name server dnsmasq. Needs root then.
+# Installs the SIP programs that tests talk to, where they are missing: SIPp, Kamailio, baresip and sipsak, the name server dnsmasq, and tshark, which reads
+# what we captured. Needs root then.
 # Kamailio's package would start a server, now and at every boot: it is kept from both, the tests start their own.
 set -euo pipefail
 missing() {
@@ -11,6 +12,7 @@ missing() {
     command -v baresip > /dev/null || need+=(baresip-core)
     command -v sipsak > /dev/null || need+=(sipsak)
     [ -x /usr/sbin/dnsmasq ] || need+=(dnsmasq-base)
+    command -v tshark > /dev/null || need+=(tshark)
 }
 missing
 [ ${#need[@]} -gt 0 ] || exit 0

@@ -268,6 +268,8 @@ class MediaPlane:
         """Ends all streams and the thread."""
         await self.loop.run_in_executor(None, self.native.stop)
         self._heard()
+        for stream in list(self._streams.values()):  # whose end found no room among the events
+            self._stream_closed(stream)
         self.loop.remove_reader(self.native.fd)
         for port in list(self._ports.values()):
             port._release()
@@ -296,7 +298,7 @@ class MediaPlane:
         for one in (rtp, control):
             if one is not None:
                 one.setblocking(False)
-                one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+                _room(one, size)
         made = MediaPort(self, self._free_ports.pop(), rtp, control, shared)
         self._ports[made.index] = made
         self.native.open_port(made.index, rtp.fileno(), -1 if control is None else control.fileno(), made.host, made.port, shared=shared)
@@ -437,6 +439,16 @@ class MediaPlane:
         waiting = self._closed_ports.pop(index, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
+
+
+SO_RCVBUFFORCE: Final = 33  # asm-generic/socket.h: beyond net.core.rmem_max, where that is allowed
+
+
+def _room(one: socket.socket, size: int) -> None:
+    try:
+        one.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size)
+    except OSError:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
 
 def _bound_pair(host: str, port: int, rtcp: bool) -> tuple[socket.socket, socket.socket | None]:

@@ -78,7 +78,7 @@ class PlaneSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How much a media plane has room for, and which ports it may take.
 
     `host` is bound; `ports` are taken at random, an even one for RTP and the next for RTCP, and rest for `quarantine_s` after their stream. Where `ports` is empty
-    the system gives them. `priority` asks for real-time scheduling (SCHED_RR), 0 does not; where it is not allowed, the thread runs as others do.
+    the system gives them. `priority` asks for real-time scheduling (SCHED_FIFO), 0 does not; where it is not allowed, the thread runs as others do.
     """
 
     host: str = "127.0.0.1"
@@ -92,7 +92,7 @@ class PlaneSettings(msgspec.Struct, frozen=True, kw_only=True):
     quarantine_s: float = 30.0
     priority: int = 1
     receive_buffer_bytes: int = 262_144
-    shared_buffer_bytes: int = 4_194_304
+    shared_buffer_bytes: int = 16_777_216
 
 
 __all__ = ["Format", "Jitter", "PlaneSettings", "Policy", "StreamSettings"]

@@ -1,7 +1,8 @@
 """baresip in tests: a telephone without sound hardware, told what to do over its control connection, which also says what happens to it.
 
-It listens for UDP and TCP on one port and for TLS on the next. Its microphone is a tone; what it hears goes to a file. Debian's 1.0.0 knows
-neither WebSocket nor Replaces: it can transfer blindly only, and takes a Replaces in Refer-To for a part of the URI.
+It listens for UDP and TCP on one port and for TLS on the next. Its microphone is a tone, or a file. Debian's 1.0.0 has no loudspeaker that
+is a file, but writes down what it decoded (`heard`). It knows neither WebSocket nor Replaces: it can transfer blindly only, and takes a
+Replaces in Refer-To for a part of the URI.
 """
 
 from __future__ import annotations
@@ -49,12 +50,12 @@ class _Response(msgspec.Struct, frozen=True):
 class Baresip:
     """One that runs."""
 
-    def __init__(self, program: Program, control: socket.socket, user: str, host: str, port: int, heard: Path) -> None:
+    def __init__(self, program: Program, control: socket.socket, user: str, host: str, port: int, home: Path) -> None:
         self.program = program
         self.user = user
         self.host = host
         self.port = port
-        self.heard = heard
+        self.home = home
         self.events: list[Event] = []  # all so far
         self._unseen: list[Event] = []
         self._control = control
@@ -66,6 +67,12 @@ class Baresip:
         """Where it is called without a proxy."""
         port = self.port + (transport == "tls")
         return f"sip:{self.user}@{bracketed(self.host)}:{port}{'' if transport == 'udp' else f';transport={transport}'}"
+
+    @property
+    def heard(self) -> list[Path]:
+        """WAV files of what it heard in its calls, at the codec's rate and before any buffer of a loudspeaker; only where it has a `microphone`. They are whole when
+        the call is over. Calls that begin in the same second write to the same one."""
+        return sorted(self.home.glob("dump-*-dec.wav"))
 
     def told(self) -> str:
         """Its log, with every SIP message it sent and got."""
@@ -162,10 +169,14 @@ def _first(data: bytes) -> tuple[bytes, bytes] | None:
 @contextmanager
 def baresip(
     folder: Path, user: str, *, proxy: str = "", register: bool = False, answer: Answer = "manual", host: str = "127.0.0.1",
-    password: str = "", certificates: Certificates | None = None, account: Sequence[str] = (),
+    password: str = "", certificates: Certificates | None = None, account: Sequence[str] = (), microphone: Path | None = None,
+    modules: Sequence[str] = (), settings: Sequence[str] = (),
 ) -> Iterator[Baresip]:  # fmt: skip
     """Runs one with an account for `user`. All it sends outside of calls goes to `proxy`, a URI, where there is one; with `register` it
     registers there: `wait_registered` says when. `account` are further parameters of its account.
+
+    `microphone` is a WAV file that it says, from the begin of each call on; it hangs up at its end. Nothing resamples it where its rate is the
+    codec's. `modules` are further ones, `settings` further lines of its configuration.
 
     What it calls is reached as the proxy's URI says, or else the called one.
     """
@@ -173,8 +184,7 @@ def baresip(
     home = folder / user
     home.mkdir(parents=True, exist_ok=True)
     port, control_port, media_port = free_ports(2, (host,)), free_ports(), free_ports(RTP_PORTS, (host,))
-    heard = home / "heard.wav"
-    (home / "config").write_text(_configuration(home, host, port, control_port, media_port, heard, certificates))
+    (home / "config").write_text(_configuration(home, host, port, control_port, media_port, certificates, microphone, modules, settings))
     (home / "contacts").write_text("")
     (home / "accounts").write_text(
         ";".join((
@@ -187,7 +197,7 @@ def baresip(
         running.wait_for_told("baresip is ready.")
         running.wait_for_ports(("udp", port), ("tcp", port), ("tcp", control_port))
         with socket.create_connection(("127.0.0.1", control_port), timeout=WAIT_S) as control:
-            yield Baresip(running, control, user, host, port, heard)
+            yield Baresip(running, control, user, host, port, home)
 
 
 def _address(user: str, proxy: str, host: str) -> str:
@@ -199,14 +209,20 @@ def _address(user: str, proxy: str, host: str) -> str:
 
 
 def _configuration(
-    home: Path, host: str, port: int, control_port: int, media_port: int, heard: Path, certificates: Certificates | None
+    home: Path, host: str, port: int, control_port: int, media_port: int, certificates: Certificates | None,
+    microphone: Path | None, modules: Sequence[str], settings: Sequence[str],
 ) -> str:  # fmt: skip
+    if microphone is None:
+        sound = ["audio_source ausine,440", "ausrc_srate 48000", "ausrc_channels 2"]
+    else:
+        sound = [f"audio_source aufile,{microphone}", "module sndfile.so", f"snd_path {home}"]
     lines = [
         f"sip_listen {bracketed(host)}:{port}", f"net_interface {host}", f"module_path {MODULES}", "module g711.so", "module ausine.so",
         "module aufile.so", "module_tmp uuid.so", "module_tmp account.so", "module_app menu.so", "module_app ctrl_tcp.so",
-        f"ctrl_tcp_listen 127.0.0.1:{control_port}", "audio_source ausine,440", "ausrc_srate 48000", "ausrc_channels 2", f"audio_player aufile,{heard}",
-        "ringback_disabled yes", "menu_bell no", "statmode_default off", f"rtp_ports {media_port}-{media_port + RTP_PORTS}", "jitter_buffer_delay 1-4",
+        f"ctrl_tcp_listen 127.0.0.1:{control_port}", *sound, "audio_player aufile",
+        "ringback_disabled yes", "menu_bell no", "statmode_default off", f"rtp_ports {media_port}-{media_port + RTP_PORTS}", "jitter_buffer_delay 1-50",
         f"audio_path {home}", "call_max_calls 8",
+        *(f"module {name}.so" for name in modules), *settings,
     ]  # fmt: skip
     if certificates is not None:
         lines += [f"sip_certificate {certificates.server.both}", f"sip_cafile {certificates.authority}"]

@@ -135,6 +135,42 @@ CALLING: Final = (
 """
 )
 
+# Media lines of a description, for `speaking`. The port of what SIPp streams itself is another one than that of captures that it plays.
+CAPTURE_PORT: Final = "[media_port]"
+STREAM_PORT: Final = "[rtpstream_audio_port]"
+_PCMU: Final = "m=audio [media_port] RTP/AVP 0\n    a=rtpmap:0 PCMU/8000"
+_LAST_CSEQ: Final = 90
+
+
+def media(*formats: str, port: str = CAPTURE_PORT, direction: str = "sendrecv") -> str:
+    """The m= line and what belongs to it, for formats like "0 PCMU/8000"."""
+    numbers = " ".join(one.split()[0] for one in formats)
+    return "\n    ".join([f"m=audio {port} RTP/AVP {numbers}", *(f"a=rtpmap:{one}" for one in formats), f"a={direction}"])
+
+
+def does(action: str) -> str:
+    """A step: one of SIPp's actions with media, such as 'rtp_stream="file,1,0"' or 'play_pcap_audio="file"'."""
+    return f"<nop><action><exec {action}/></action></nop>"
+
+
+def waits(ms: int) -> str:
+    """A step: nothing for a while."""
+    return f'<pause milliseconds="{ms}"/>'
+
+
+def offers(lines: str, number: int = 2) -> str:
+    """A step: a re-INVITE with another offer. `number` is its CSeq, one more each time."""
+    invite = CALLING[CALLING.index("<send") : CALLING.index("<pause/>")].replace(_PCMU, lines)
+    invite = invite.replace("sip:[service]@[remote_ip]:[remote_port] SIP/2.0", "[next_url] SIP/2.0", 1)
+    invite = invite.replace("To: <sip:[service]@[remote_ip]:[remote_port]>\n", "To: <sip:[service]@[remote_ip]:[remote_port]>[peer_tag_param]\n", 1)
+    return invite.replace("CSeq: 1 ", f"CSeq: {number} ").replace("o=calling 1 1 ", f"o=calling 1 {number} ")
+
+
+def speaking(*steps: str, lines: str = _PCMU) -> str:
+    """The calling side, with media lines of its own and further steps once the call stands, in front of its pause."""
+    scenario = CALLING.replace(_PCMU, lines).replace("CSeq: 2 BYE", f"CSeq: {_LAST_CSEQ} BYE")
+    return scenario.replace("<pause/>", "\n  ".join([*steps, "<pause/>"]))
+
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What became of the calls of one side."""
@@ -149,18 +185,23 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sipp:
-    """One side that runs. The port is its own."""
+    """One side that runs. The ports are its own."""
 
-    def __init__(self, program: Program, statistics: Path, host: str, port: int, *, calls_others: bool) -> None:
+    def __init__(self, program: Program, statistics: Path, host: str, port: int, media_port: int, *, calls_others: bool) -> None:
         self.program = program
         self.host = host
         self.port = port
+        self.media_port = media_port
         self._statistics = statistics
         self._calls_others = calls_others
 
     def uri(self, user: str = "called", transport: str = "") -> str:
         """Where it is called."""
         return f"sip:{user}@{bracketed(self.host)}:{self.port}{f';transport={transport}' if transport else ''}"
+
+    def wait_for_media(self) -> None:
+        """Until it has its ports for media, so that the next program that is started takes others. For calls that are not over at once."""
+        self.program.wait_for_ports(("udp", self.media_port), ("udp", self.media_port + 2))
 
     def finish(self, within_s: float = FINISH_S) -> Outcome:
         """Waits until its calls are over, and says what became of them. Its own "uas" and "branchs" hold each for four seconds more."""
@@ -224,7 +265,9 @@ def sipp(
         if not target:
             kind: Kind = "tcp" if transport.startswith("t") else "udp"
             running.wait_for_ports((kind, port))
-        yield Sipp(running, statistics, host, port, calls_others=bool(target))
+        yield Sipp(running, statistics, host, port, media_port, calls_others=bool(target))
 
 
-__all__ = ["BUILT_IN", "CALLED", "CALLING", "Outcome", "Sipp", "Transport", "sipp"]
+__all__ = [
+    "BUILT_IN", "CALLED", "CALLING", "CAPTURE_PORT", "STREAM_PORT", "Outcome", "Sipp", "Transport", "does", "media", "offers", "sipp", "speaking", "waits",
+]  # fmt: skip

@@ -51,6 +51,7 @@ class SourceTwin:
         """Verdict and extended number."""
         verdict, place = native.VALID, self.cycles + seq
         ahead = (seq - self.max_seq) % 65536
+        repeated = bool(self.runs) and seq == self.max_seq
         if not self.runs:
             self.first_ns = now_ns
             self.runs.append([place, place])
@@ -78,7 +79,8 @@ class SourceTwin:
         self.bad_seq = -1
         self.received += 1
         self.payload_bytes += size
-        self._time(timestamp, now_ns)
+        if place == self.runs[-1][1] and not repeated:
+            self._time(timestamp, now_ns)
         return verdict, place
 
     def _time(self, timestamp: int, now_ns: int) -> None:

@@ -82,10 +82,13 @@ class Twin:
         quiet, self.is_quiet = self.is_quiet, False
         wall = self.wall(arrival_ns)
         base = self.base
-        if base is None or self.other_clock or self.by_moment or base.ssrc != ssrc:
+        if base is None or self.other_clock or base.ssrc != ssrc:
             return self.begin(ssrc, timestamp, samples, wall, arrival_ns)
         whole = self.end + (timestamp - self.end + 2**31) % 2**32 - 2**31
         target = base.position + floor(Fraction((whole - base.timestamp) * self.rate, self.clock_rate_hz))
+        if self.by_moment and abs(target - wall) > self.samples(100):
+            return self.begin(ssrc, timestamp, samples, wall, arrival_ns)
+        self.by_moment = False
         over = target + samples <= self.position
         lags = over or wall - target > self.rate
         if target - wall > self.rate or (lags and self.stood_still(target, wall)):

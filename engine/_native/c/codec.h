@@ -30,6 +30,7 @@ struct codec {
     int (*encode)(void *state, const int16_t *pcm, uint32_t samples, uint8_t *payload, uint32_t room_bytes);
     void (*decoder_end)(void *state); /* NULL: nothing to give back */
     void (*encoder_end)(void *state);
+    uint8_t conceals;              /* conceal makes something up from the codec's own state */
 };
 
 extern const struct codec codec_pcmu, codec_pcma, codec_l16, codec_g722, codec_opus;

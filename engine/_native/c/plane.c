@@ -10,10 +10,11 @@
 #include <unistd.h>
 
 #define SLOT_NS 1000000
-#define EVENTS_A_ROUND 64
+#define EVENTS_A_ROUND 256
 #define WATCH_TIMER UINT64_MAX
 #define WATCH_COMMANDS (UINT64_MAX - 1)
 #define BUSY_DATAGRAMS 24
+#define STALL_NS 100000000
 
 /* ---- memory ---- */
 
@@ -23,7 +24,7 @@ static uint32_t power_of_two(uint32_t count) {
     return power;
 }
 
-struct layout { size_t ports, streams, mixes, fifos, packets, lengths, free_packets, pcm, free_pcm, keys, out, commands, events, returned, bytes; };
+struct layout { size_t ports, streams, mixes, fifos, packets, lengths, arrivals, free_packets, pcm, free_pcm, keys, out, commands, events, returned, bytes; };
 
 static size_t place(size_t *at, size_t count, size_t size) {
     size_t here = *at;
@@ -40,6 +41,7 @@ static struct layout lay_out(const struct plane_sizes *s) {
     l.fifos = place(&at, (size_t)s->mixes * 16, PLANE_FIFO_SAMPLES * sizeof(int16_t));
     l.packets = place(&at, s->packets, PLANE_PACKET_BYTES);
     l.lengths = place(&at, s->packets, sizeof(uint16_t));
+    l.arrivals = place(&at, s->packets, sizeof(int64_t));
     l.free_packets = place(&at, s->packets, sizeof(uint32_t));
     l.pcm = place(&at, s->pcm_blocks, PLANE_BLOCK_SAMPLES * sizeof(int16_t));
     l.free_pcm = place(&at, s->pcm_blocks, sizeof(uint32_t));
@@ -70,6 +72,7 @@ struct plane *plane_start(void *memory, size_t bytes, const struct plane_sizes *
     p->mixes = (struct plane_mix *)(base + l.mixes), p->mix_count = s->mixes;
     p->packets = base + l.packets, p->packet_count = s->packets;
     p->lengths = (uint16_t *)(base + l.lengths);
+    p->arrivals_ns = (int64_t *)(base + l.arrivals);
     p->free_packets = (uint32_t *)(base + l.free_packets);
     p->pcm = (int16_t *)(base + l.pcm), p->pcm_count = s->pcm_blocks;
     p->free_pcm = (uint32_t *)(base + l.free_pcm);
@@ -175,6 +178,14 @@ static int is_quiet(const struct plane_stream *s) {
     return !s->sends && s->mix == PLANE_NONE && s->jitter.settings.mode == JITTER_NONE && !s->jitter.held && !s->events.running;
 }
 
+/* Behind a stall that no jitter buffer bears there is no burst of what should have been sent: its time has passed, for timestamps too. */
+static void skip_steps(struct plane_stream *s, int64_t now_ns) {
+    uint64_t steps = (uint64_t)((now_ns - s->next_step_ns) / s->ptime_ns);
+    s->next_step_ns += (int64_t)steps * s->ptime_ns;
+    s->timestamp += (uint32_t)(steps * s->send_clock_rate_hz * s->ptime_ms / 1000);
+    s->marker = 1;
+}
+
 static void run_slot(struct plane *p, uint32_t slot, int64_t now_ns) {
     uint32_t index = p->wheel[slot];
     p->wheel[slot] = PLANE_NONE;
@@ -183,11 +194,15 @@ static void run_slot(struct plane *p, uint32_t slot, int64_t now_ns) {
         index = s->next;
         s->slot = PLANE_NONE;
         if (s->state != 1) continue;
+        if (s->next_step_ns > now_ns) { /* further ahead than the wheel goes round */
+            wheel_in(p, s);
+            continue;
+        }
         plane_release_due(p, s, now_ns, now_ns);
         plane_idle(p, s, now_ns);
         plane_step(p, s, now_ns);
         s->next_step_ns += is_quiet(s) ? PLANE_QUIET_STEP_NS : s->ptime_ns;
-        if (s->next_step_ns < now_ns - 1000000000) s->next_step_ns = now_ns; /* the machine slept: no burst of old audio */
+        if (now_ns - s->next_step_ns > STALL_NS) skip_steps(s, now_ns);
         wheel_in(p, s);
     }
 }
@@ -277,10 +292,22 @@ static int16_t *free_fifo(struct plane *p, const struct plane_mix *m) {
     return NULL;
 }
 
+/* Packets of a leg are as long as the steps of its mix. */
+static void keep_mix_time(struct plane_stream *s) {
+    s->ptime_ms = 20;
+    s->ptime_ns = 20000000;
+    s->step_samples = s->send_sample_rate_hz / 50;
+}
+
 static void join_mix(struct plane *p, struct plane_stream *s, uint32_t mix, uint32_t rate_hz) {
+    struct resample probe;
     leave_mix(p, s);
     if (mix >= p->mix_count) return;
     struct plane_mix *m = &p->mixes[mix];
+    if (m->state == 1) rate_hz = m->rate_hz;
+    if (rate_hz > PLANE_MIX_RATE_MAX_HZ || resample_start(&probe, s->rate_hz, rate_hz) ||
+        (s->send_sample_rate_hz && resample_start(&probe, rate_hz, s->send_sample_rate_hz)))
+        return;
     if (m->state != 1) m->state = 1, m->legs = 0, m->rate_hz = rate_hz, m->next_ns = 0;
     int16_t *fifo = m->legs < 16 ? free_fifo(p, m) : NULL;
     if (!fifo) return;
@@ -290,6 +317,7 @@ static void join_mix(struct plane *p, struct plane_stream *s, uint32_t mix, uint
     resample_start(&s->mix_in, s->rate_hz, m->rate_hz);
     resample_start(&s->mix_out, m->rate_hz, s->send_sample_rate_hz ? s->send_sample_rate_hz : m->rate_hz);
     m->leg[m->legs++] = plane_index(p, s);
+    keep_mix_time(s);
 }
 
 static void start_formats(struct plane_stream *s, const struct plane_setup *setup) {
@@ -326,6 +354,10 @@ static void start_sending(struct plane_stream *s, const struct plane_setup *setu
     s->step_samples = (uint32_t)((uint64_t)s->send_sample_rate_hz * s->ptime_ms / 1000);
     if (s->step_samples > PLANE_STEP_SAMPLES || s->step_samples * s->send_channels > CODEC_FRAME_SAMPLES_MAX) s->step_samples = 0;
     if (setup->noise_payload_type != 255 && s->send_sample_rate_hz) dtx_start(&s->dtx, s->send_sample_rate_hz);
+    if (s->mix != PLANE_NONE) {
+        keep_mix_time(s);
+        resample_start(&s->mix_out, s->mix_out.from_hz, s->send_sample_rate_hz);
+    }
     s->sends = setup->sends && s->step_samples;
     s->idle_sends = setup->idle_sends;
     s->sent.clock_rate_hz = setup->send_clock_rate_hz;
@@ -400,13 +432,19 @@ static void end_track(struct plane *p, struct plane_track *track) {
     track->kind = 0;
 }
 
+static void end_recording(struct plane *p, struct plane_stream *s, int64_t now_ns) {
+    plane_end_resampling(p, s, now_ns);
+    end_track(p, &s->track);
+}
+
 static void close_stream(struct plane *p, struct plane_stream *s, int64_t now_ns) {
     if (s->state != 1) return;
     wheel_out(p, s);
     plane_release_due(p, s, INT64_MAX, now_ns); /* what is held is heard still */
     plane_drop_held(p, s);
+    plane_expire_digit(p, s, INT64_MAX, now_ns);
     plane_flush_pcm(p, s, now_ns);
-    end_track(p, &s->track);
+    end_recording(p, s, now_ns);
     end_track(p, &s->capture);
     if (s->rtcp && s->sends) plane_report(p, s, now_ns, 1);
     plane_send(p);
@@ -441,9 +479,9 @@ static void add_clip(struct plane *p, struct plane_stream *s, struct plane_clip 
     s->last_clip = clip;
 }
 
-static void record(struct plane *p, struct plane_stream *s, const struct plane_command *c) {
+static void record(struct plane *p, struct plane_stream *s, const struct plane_command *c, int64_t now_ns) {
     struct plane_track *t = &s->track;
-    end_track(p, t);
+    end_recording(p, s, now_ns);
     t->recording = c->a;
     t->generation = c->b;
     t->track = (uint8_t)(c->c & 255);
@@ -459,6 +497,7 @@ static void record(struct plane *p, struct plane_stream *s, const struct plane_c
     double next_ns = (double)(s->timeline.origin_ns - c->time_ns) + (double)s->timeline.position * 1e9 / s->rate_hz;
     double at = next_ns * t->rate_hz / 1e9;
     t->position = (int64_t)(at < 0 ? at - 0.5 : at + 0.5);
+    if (t->kind == WRITER_PCM && t->rate_hz != s->rate_hz) t->position -= resample_delay(&s->track_resample); /* what comes out first is older than what goes in */
 }
 
 static void listen_to(struct plane *p, struct plane_stream *s, const struct plane_command *c, int64_t now_ns) {
@@ -498,8 +537,11 @@ static void command_of_stream(struct plane *p, struct plane_stream *s, const str
     case PLANE_CLOSE_STREAM: close_stream(p, s, now_ns); break;
     case PLANE_FLUSH: plane_flush_clips(p, s); break;
     case PLANE_DIGIT: s->counts.digits_refused += telephone_event_queue(&s->digits, (uint8_t)c->a, (uint8_t)c->b, (uint16_t)c->c, (uint16_t)c->d) != 0; break;
-    case PLANE_RECORD: record(p, s, c); break;
-    case PLANE_STOP_RECORD: end_track(p, c->a ? &s->capture : &s->track); break;
+    case PLANE_RECORD: record(p, s, c, now_ns); break;
+    case PLANE_STOP_RECORD:
+        if (c->a) end_track(p, &s->capture);
+        else end_recording(p, s, now_ns);
+        break;
     case PLANE_PAUSE: s->track.paused = (uint8_t)c->a; break;
     case PLANE_LISTEN: listen_to(p, s, c, now_ns); break;
     case PLANE_RELAY: relay_to(p, s, c); break;
@@ -618,6 +660,8 @@ int plane_round(struct plane *p, int wait) {
     keep_time(p);
     int count = epoll_wait(p->epoll_fd, ready, EVENTS_A_ROUND, wait ? wait_ms(p, now_ns) : 0);
     p->loops++;
+    now_ns = plane_clock_ns(p);
+    if (!p->open_streams) p->wheel_ns = now_ns - now_ns % SLOT_NS;
     obey_all(p, now_ns); /* what was said meanwhile holds for what came meanwhile */
     for (int i = 0; i < count; i++) {
         uint64_t what = ready[i].data.u64;
@@ -633,7 +677,7 @@ int plane_round(struct plane *p, int wait) {
     if (p->events_lost) tell_again(p, now_ns);
     if (p->end_count) end_recordings(p);
     wake(p);
-    if (wait && p->datagrams - before >= BUSY_DATAGRAMS) rest(p, now_ns);
+    if (wait && count < EVENTS_A_ROUND && p->datagrams - before >= BUSY_DATAGRAMS) rest(p, now_ns);
     return p->stopping != 0;
 }
 

@@ -37,6 +37,7 @@
 #define PLANE_FORMATS 8            /* payload types of a stream that mean something */
 #define PLANE_WHEEL 128            /* slots of 1 ms */
 #define PLANE_STEP_SAMPLES 2880    /* most samples of a step: 60 ms at 48 kHz */
+#define PLANE_MIX_RATE_MAX_HZ 48000
 #define PLANE_FIFO_SAMPLES 8192    /* of a leg in a mix; power of two */
 #define PLANE_BLOCK_SAMPLES 9600   /* of a block for Python: 200 ms at 48 kHz */
 #define PLANE_SSRC_RUN 3            /* packets in sequence that a new SSRC needs while the old one is heard */
@@ -245,7 +246,7 @@ struct plane {
     struct plane_port *ports; uint32_t port_count;
     struct plane_stream *streams; uint32_t stream_count;
     struct plane_mix *mixes; uint32_t mix_count;
-    uint8_t *packets; uint16_t *lengths; uint32_t *free_packets; uint32_t packet_count, free_count;
+    uint8_t *packets; uint16_t *lengths; int64_t *arrivals_ns; uint32_t *free_packets; uint32_t packet_count, free_count;
     int16_t *pcm; uint32_t *free_pcm; uint32_t pcm_count, pcm_free_count;
     struct plane_key *keys; uint32_t key_mask;  /* of shared ports */
     uint8_t *out_bytes;                         /* PLANE_BATCH of PLANE_PACKET_BYTES */
@@ -299,7 +300,9 @@ void plane_release_due(struct plane *p, struct plane_stream *s, int64_t due_ns, 
 void plane_drop_held(struct plane *p, struct plane_stream *s);
 void plane_key_forget(struct plane *p, uint32_t stream);
 
-void plane_deliver(struct plane *p, struct plane_stream *s, const struct rtp_packet *packet, int64_t now_ns);
+void plane_deliver(struct plane *p, struct plane_stream *s, const struct rtp_packet *packet, int64_t arrival_ns, int64_t now_ns);
+void plane_expire_digit(struct plane *p, struct plane_stream *s, int64_t until_ns, int64_t now_ns);
+void plane_end_resampling(struct plane *p, struct plane_stream *s, int64_t now_ns);
 void plane_idle(struct plane *p, struct plane_stream *s, int64_t now_ns);
 void plane_flush_block(struct plane *p, struct plane_track *track);
 void plane_flush_pcm(struct plane *p, struct plane_stream *s, int64_t now_ns);

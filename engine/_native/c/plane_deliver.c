@@ -80,6 +80,14 @@ static void record_pcm(struct plane *p, struct plane_stream *s, const int16_t *p
     track_write(p, s, t->paused ? NULL : (const uint8_t *)pcm, samples, 2, 0, now_ns);
 }
 
+/* What a resampler holds back still is the end of the recording. */
+void plane_end_resampling(struct plane *p, struct plane_stream *s, int64_t now_ns) {
+    if (s->track.kind != WRITER_PCM || s->track.rate_hz == s->rate_hz || !s->track.rate_hz) return;
+    uint32_t samples = (uint32_t)((uint64_t)resample_delay(&s->track_resample) * s->rate_hz / s->track.rate_hz);
+    memset(p->scratch, 0, samples * sizeof *p->scratch);
+    record_pcm(p, s, p->scratch, samples, now_ns);
+}
+
 static int law_silence(const struct plane_track *t) { return t->law == G711_ALAW ? G711_ALAW_SILENCE : G711_ULAW_SILENCE; }
 
 /* An Opus packet as it came, for a file of such. */
@@ -252,9 +260,6 @@ static void fill_silence(struct plane *p, struct plane_stream *s, uint32_t sampl
     }
 }
 
-/* A codec whose samples stand alone knows nothing of those before. */
-static int conceals(const struct codec *codec) { return codec->conceal && !codec->is_lossless_by_sample; }
-
 static void fill_lost(struct plane *p, struct plane_stream *s, const struct plane_format *f, const struct rtp_packet *next, uint32_t samples, int64_t now_ns) {
     s->counts.concealed_samples += samples;
     if (s->track.kind == WRITER_PAYLOAD) track_write(p, s, NULL, samples, 1, law_silence(&s->track), now_ns);
@@ -263,7 +268,7 @@ static void fill_lost(struct plane *p, struct plane_stream *s, const struct plan
     const struct codec *codec = codecs[f->codec];
     while (samples) {
         uint32_t now = samples < PIECE ? samples : PIECE;
-        int made = conceals(codec) ? codec->conceal(f->decoder, next->payload, next->payload_length, p->scratch, now) : STATUS_UNSUPPORTED;
+        int made = codec->conceals ? codec->conceal(f->decoder, next->payload, next->payload_length, p->scratch, now) : STATUS_UNSUPPORTED;
         if (made <= 0 || (uint32_t)made > now) {
             plc_lost(&s->plc, p->scratch, now);
             made = (int)now;
@@ -304,11 +309,11 @@ static const int16_t *decode(struct plane *p, struct plane_stream *s, const stru
         pcm = p->converted;
     }
     if (made < samples) memset(pcm + made, 0, (size_t)(samples - made) * sizeof *pcm);
-    if (!conceals(codec)) remember(s, pcm, (uint32_t)samples);
+    if (!codec->conceals) remember(s, pcm, (uint32_t)samples);
     return pcm;
 }
 
-static void take_audio(struct plane *p, struct plane_stream *s, const struct plane_format *f, const struct rtp_packet *packet, int64_t now_ns) {
+static void take_audio(struct plane *p, struct plane_stream *s, const struct plane_format *f, const struct rtp_packet *packet, int64_t arrival_ns, int64_t now_ns) {
     const struct codec *codec = codecs[f->codec];
     int own = codec->samples(packet->payload, packet->payload_length, f->sample_rate_hz, f->channels);
     if (own <= 0 || own > CODEC_FRAME_SAMPLES_MAX) {
@@ -318,7 +323,7 @@ static void take_audio(struct plane *p, struct plane_stream *s, const struct pla
     int samples = f->sample_rate_hz == s->rate_hz ? own : (int)((uint64_t)own * s->rate_hz / f->sample_rate_hz);
     if (f->clock_rate_hz != s->timeline.clock_rate_hz) timeline_clock(&s->timeline, f->clock_rate_hz);
     struct timeline_step step;
-    timeline_place(&s->timeline, packet->ssrc, packet->timestamp, (uint32_t)samples, s->lost_before, now_ns, &step);
+    timeline_place(&s->timeline, packet->ssrc, packet->timestamp, (uint32_t)samples, s->lost_before, arrival_ns, &step);
     s->lost_before = 0;
     if (step.conceal) fill_lost(p, s, f, packet, step.conceal, now_ns);
     if (step.silence) fill_silence(p, s, step.silence, now_ns);
@@ -337,7 +342,7 @@ static void take_audio(struct plane *p, struct plane_stream *s, const struct pla
     give_samples(p, s, pcm + step.skip, (uint32_t)samples - step.skip, 1, now_ns);
 }
 
-void plane_deliver(struct plane *p, struct plane_stream *s, const struct rtp_packet *packet, int64_t now_ns) {
+void plane_deliver(struct plane *p, struct plane_stream *s, const struct rtp_packet *packet, int64_t arrival_ns, int64_t now_ns) {
     const struct plane_format *f = &s->last_format;
     if (packet->payload_type != f->payload_type) { /* held while another came, or negotiated away meanwhile */
         uint8_t index = s->payload_index[packet->payload_type];
@@ -345,7 +350,7 @@ void plane_deliver(struct plane *p, struct plane_stream *s, const struct rtp_pac
         f = &s->formats[index];
     }
     if (f->kind == PLANE_AUDIO) {
-        take_audio(p, s, f, packet, now_ns);
+        take_audio(p, s, f, packet, arrival_ns, now_ns);
     } else if (f->kind == PLANE_EVENT) {
         take_event(p, s, packet, now_ns);
     } else if (f->kind == PLANE_NOISE) {
@@ -354,11 +359,15 @@ void plane_deliver(struct plane *p, struct plane_stream *s, const struct rtp_pac
     }
 }
 
-void plane_idle(struct plane *p, struct plane_stream *s, int64_t now_ns) {
+void plane_expire_digit(struct plane *p, struct plane_stream *s, int64_t until_ns, int64_t now_ns) {
     struct telephone_event ended;
-    if (s->events.running && telephone_event_expire(&s->events, now_ns, &ended) == TELEPHONE_EVENT_ENDED)
+    if (s->events.running && telephone_event_expire(&s->events, until_ns, &ended) == TELEPHONE_EVENT_ENDED)
         tell_digit(p, s, PLANE_DIGIT_ENDED, ended.event, ended.duration_ms, 0, now_ns);
-    if (s->idle_slack_ms && (s->track.kind || s->listen_samples)) {
+}
+
+void plane_idle(struct plane *p, struct plane_stream *s, int64_t now_ns) {
+    plane_expire_digit(p, s, now_ns, now_ns);
+    if (s->idle_slack_ms && !s->jitter.held && (s->track.kind || s->listen_samples)) {
         uint32_t silence = timeline_idle(&s->timeline, now_ns, s->idle_slack_ms);
         if (silence) fill_silence(p, s, silence, now_ns);
     }

@@ -8,7 +8,7 @@
 #define BATCHES_A_ROUND 2
 #define PORT_BATCH 8                  /* datagrams at once of a port with one stream, when more than one waited */
 #define TOKENS_A_PACKET 1000
-#define BURST_TOKENS 50000
+#define BURST_TOKENS 256000          /* packets that may come at once behind a stall of five seconds */
 #define SSRC_QUIET_NS 200000000
 
 /* ---- addresses ---- */
@@ -132,7 +132,7 @@ static int may_pass(struct plane_stream *s, int stranger, int64_t now_ns) {
     struct plane_allowance *a = &s->allowances[stranger];
     a->tokens += (now_ns - a->since_ns) / 1000 * (stranger ? 1 : 3) * s->packets_per_s / 1000;
     a->since_ns = now_ns;
-    int64_t most = stranger || s->packets_per_s < 500 ? BURST_TOKENS : (int64_t)s->packets_per_s * TOKENS_A_PACKET / 10;
+    int64_t most = stranger || s->packets_per_s < 2560 ? BURST_TOKENS : (int64_t)s->packets_per_s * TOKENS_A_PACKET / 10;
     if (a->tokens > most) a->tokens = most;
     if (a->tokens < TOKENS_A_PACKET) return 0;
     a->tokens -= TOKENS_A_PACKET;
@@ -156,7 +156,7 @@ void plane_drop_held(struct plane *p, struct plane_stream *s) {
 
 static void deliver_slot(struct plane *p, struct plane_stream *s, uint32_t slot, int64_t now_ns) {
     struct rtp_packet packet;
-    if (!rtp_packet_read(plane_packet(p, slot), p->lengths[slot], &packet)) plane_deliver(p, s, &packet, now_ns);
+    if (!rtp_packet_read(plane_packet(p, slot), p->lengths[slot], &packet)) plane_deliver(p, s, &packet, p->arrivals_ns[slot], now_ns);
     p->free_packets[p->free_count++] = slot;
 }
 
@@ -249,7 +249,7 @@ static void change_clock(struct plane *p, struct plane_stream *s, const struct r
 static int put_in_order(struct plane *p, struct plane_stream *s, const struct rtp_packet *packet, uint64_t extended, uint32_t slot, int64_t now_ns) {
     if (jitter_is_next(&s->jitter, extended)) {
         jitter_pass(&s->jitter, extended);
-        plane_deliver(p, s, packet, now_ns);
+        plane_deliver(p, s, packet, p->arrivals_ns[slot], now_ns);
         return 0;
     }
     int kept = jitter_put(&s->jitter, extended, packet->timestamp, packet->marker, now_ns, slot);
@@ -473,6 +473,7 @@ static int take_heard(struct plane *p, struct heard *h, const struct sockaddr_st
         plane_event_of(p, PLANE_MOVED, s, 0, 0, now_ns);
     }
     p->lengths[h->slot] = (uint16_t)h->length;
+    p->arrivals_ns[h->slot] = now_ns;
     if (!s->receives && s->relay == PLANE_NONE) { /* on hold */
         count_only(p, s, &h->packet, now_ns);
         return 0;

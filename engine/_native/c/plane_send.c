@@ -239,7 +239,7 @@ void plane_step(struct plane *p, struct plane_stream *s, int64_t now_ns) {
 
 /* ---- mixes ---- */
 
-/* Packets of a leg have its own packet time; a mix goes on in steps of 20 ms, so legs of a mix send 20 ms. */
+/* A mix goes on in steps of 20 ms, and so do its legs. */
 void plane_mix_step(struct plane *p, struct plane_mix *m, int64_t now_ns) {
     if (!m->next_ns || now_ns - m->next_ns > 1000000000) m->next_ns = now_ns;
     while (m->next_ns <= now_ns) {

@@ -52,6 +52,7 @@ static void restart(struct rtp_source *s, uint16_t sequence) {
 
 int rtp_source_take(struct rtp_source *s, uint16_t sequence, uint32_t timestamp, uint32_t payload_bytes, int64_t arrival_ns, uint64_t *extended) {
     int verdict = RTP_SOURCE_VALID;
+    const int repeated = s->begun && sequence == (uint16_t)s->extended_highest;
     const uint16_t ahead = (uint16_t)(sequence - (uint16_t)s->extended_highest);
     if (TL_UNLIKELY(!s->begun)) {
         begin(s, sequence, timestamp, arrival_ns);
@@ -76,7 +77,7 @@ int rtp_source_take(struct rtp_source *s, uint16_t sequence, uint32_t timestamp,
     s->payload_bytes += payload_bytes;
     s->last_ns = arrival_ns;
     s->last_timestamp = timestamp;
-    take_time(s, timestamp, arrival_ns);
+    if (*extended == s->extended_highest && !repeated) take_time(s, timestamp, arrival_ns); /* what came before, or late, says nothing of the spacing now */
     return verdict;
 }
 

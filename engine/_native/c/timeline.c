@@ -4,7 +4,7 @@
 #include <string.h>
 
 #define BY_CLOCK 1   /* renew: the clock rate changed, what comes may go on where the stream was */
-#define BY_MOMENT 2  /* renew: the moment alone counts */
+#define BY_MOMENT 2  /* renew: the moment counts, where the timestamps do not agree with it */
 #define NS_PER_S 1000000000
 #define RATE_MAX_HZ 1000000
 #define CONCEAL_MAX_MS 200
@@ -46,7 +46,7 @@ void timeline_clock(struct timeline *t, uint32_t clock_rate_hz) {
     const uint32_t rate_hz = rate_of(clock_rate_hz);
     if (rate_hz == t->clock_rate_hz) return;
     t->clock_rate_hz = rate_hz;
-    if (t->renew != BY_MOMENT) t->renew = BY_CLOCK;
+    t->renew |= BY_CLOCK;
 }
 
 void timeline_quiet(struct timeline *t) { t->quiet = 1; }
@@ -174,6 +174,11 @@ static void fill(struct timeline *t, int64_t gap, uint32_t samples, uint32_t los
     t->silent_samples += (uint64_t)(conceal + silence > of_loss ? conceal + silence - of_loss : 0);
 }
 
+static int near(const struct timeline *t, int64_t target, int64_t wall) {
+    const int64_t apart = target - wall, bound = samples_of_ms(t, CLOCK_CHANGE_MS);
+    return apart <= bound && apart >= -bound;
+}
+
 void timeline_place(struct timeline *t, uint32_t ssrc, uint32_t timestamp, uint32_t samples, uint32_t lost, int64_t arrival_ns, struct timeline_step *step) {
     memset(step, 0, sizeof *step);
     if (samples == 0) {
@@ -186,6 +191,7 @@ void timeline_place(struct timeline *t, uint32_t ssrc, uint32_t timestamp, uint3
     const int64_t timestamp64 = t->last_end_timestamp + (int32_t)(timestamp - (uint32_t)t->last_end_timestamp);
     int64_t target = t->anchor_position + scale(timestamp64 - t->anchor_timestamp, t->sample_rate_hz, t->clock_rate_hz);
     const int past = target + samples <= t->position, lags = past || wall - target > second;
+    if (t->renew == BY_MOMENT && ssrc == t->ssrc && near(t, target, wall)) t->renew = 0; /* the timestamps went on rightly */
     if (!t->begun || t->renew || ssrc != t->ssrc || target - wall > second || (lags && stood_still(t, target, wall))) {
         anchor(t, ssrc, timestamp, samples, wall, arrival_ns, step);
         return;
@@ -225,5 +231,5 @@ uint32_t timeline_idle(struct timeline *t, int64_t now_ns, uint32_t slack_ms) {
 }
 
 void timeline_renew(struct timeline *t) {
-    if (t->begun) t->renew = BY_MOMENT;
+    if (t->begun) t->renew |= BY_MOMENT;
 }

@@ -52,7 +52,8 @@ uint32_t timeline_idle(struct timeline *t, int64_t now_ns, uint32_t slack_ms);
 /* The clock rate changed with the payload type (position goes on). */
 void timeline_clock(struct timeline *t, uint32_t clock_rate_hz);
 
-/* What comes next is placed by its moment, as the first packet was: behind a hold, where nobody knows what became of the timestamps. */
+/* What comes next is placed by its moment, as the first packet was, unless its timestamp says the same within 100 ms: behind a hold, where nobody knows what became of
+   the timestamps. */
 void timeline_renew(struct timeline *t);
 
 /* The packet placed next is quiet: samples may be put in or left out there against drift. Without this that is done only in pauses of the sender. */

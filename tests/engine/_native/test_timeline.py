@@ -291,7 +291,7 @@ def test_behind_a_hold_the_next_packet_may_be_placed_by_its_moment(shift: int) -
     for k in range(10):
         s.send(k)
     s.line.renew()
-    assert s.send(100, shift=shift) == (0, 160 * 90, 0, True, False)
+    assert s.send(100, shift=shift) == (0, 160 * 90, 0, shift != 0, False)  # timestamps that went on rightly are believed
     assert s.send(101, shift=shift) == GOES_ON
     s.line.renew()
     s.line.clock(16000)
