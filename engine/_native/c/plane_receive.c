@@ -490,6 +490,11 @@ static int take_heard(struct plane *p, struct heard *h, const struct sockaddr_st
         }
     }
     int kept = take_packet(p, s, &h->packet, h->slot, now_ns);
+    if (kept && p->free_count < PLANE_BATCH) { /* there is no room to wait for anything */
+        s->counts.no_slot++;
+        drop_waiting(p, s);
+        finish_source(p, s, now_ns);
+    }
     /* Only what was taken makes a key: a flood of SSRCs does not fill the table. */
     if (h->searched && s->source_known && s->source.ssrc == h->packet.ssrc) key_put(p, key_hash(p, s->port, address, h->packet.ssrc), plane_index(p, s));
     return kept;
@@ -504,6 +509,12 @@ static int fill_slots(struct plane *p, uint32_t *held) {
     return (int)at;
 }
 
+/* On a port of one stream there is mostly one datagram. */
+static int wanted_of(const struct plane_port *port, int room) {
+    int most = port->shared ? PLANE_BATCH : port->busy ? PORT_BATCH : 1;
+    return room < most ? room : most;
+}
+
 void plane_receive(struct plane *p, struct plane_port *port, int control) {
     struct mmsghdr messages[PLANE_BATCH];
     struct iovec spans[PLANE_BATCH];
@@ -513,7 +524,7 @@ void plane_receive(struct plane *p, struct plane_port *port, int control) {
     uint32_t held[PLANE_BATCH], local = (uint32_t)(port - p->ports);
     for (int batch = 0; batch < (port->shared ? BATCHES_A_ROUND : 1); batch++) {
         int room = fill_slots(p, held);
-        int wanted = port->shared ? room : port->busy && room > PORT_BATCH ? PORT_BATCH : room < 1 ? 0 : port->busy ? room : 1; /* mostly there is one */
+        int wanted = wanted_of(port, room);
         for (int i = 0; i < wanted; i++) {
             spans[i] = (struct iovec){plane_packet(p, p->receive_slots[held[i]]), PLANE_PACKET_BYTES};
             memset(&messages[i].msg_hdr, 0, sizeof messages[i].msg_hdr);

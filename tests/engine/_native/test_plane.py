@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine._native import audio
 from engine._native import writer as files
 from engine._native.plane import NO_STREAM, Plane, bind_opus
 from engine.codecs import opus
@@ -552,6 +553,25 @@ def test_a_pause_is_silent_and_as_long_as_it_was(tmp_path: Path) -> None:
         assert np.array_equal(got[3200:4800], heard(source)[3200:])
 
 
+def test_a_resampled_recording_lies_where_it_was_said(tmp_path: Path) -> None:
+    form = Format(payload_type=96, codec="L16", clock_rate_hz=16000, sample_rate_hz=16000)
+    source = speech(320 * 30, rate_hz=16000)
+    with Rig() as plane:
+        recorder = Files(plane)
+        peer = plane.open(formats=(form,))
+        number = recorder.open(tmp_path / "narrow.wav", files.WAV_PCM16)
+        plane.plane.record(0, number, 0, "pcm", 8000, plane.now_ns)
+        for at in range(30):
+            plane.send(peer, packet(at, at * 320, source[at * 320 :][:320].astype(">i2").tobytes(), payload_type=96))
+            plane.round()
+            plane.pass_ms(20)
+        plane.plane.close_stream(0)
+        recorder.finish(number)
+        resampler = audio.Resampler(16000, 8000)
+        want = np.asarray(resampler.run(np.concatenate([source, np.zeros(1000, np.int16)])))[resampler.delay :][:4800]
+        assert np.array_equal(read(tmp_path / "narrow.wav")[:4800, 0], want)
+
+
 def test_a_disk_that_is_behind_costs_samples_and_not_the_call(tmp_path: Path) -> None:
     with Rig() as plane:
         recorder = Files(plane, blocks=4)
@@ -875,6 +895,23 @@ def test_everything_is_given_back() -> None:
         assert numbers["free_pcm_blocks"] == 64
         assert numbers["streams"] == 0
         assert len(plane.told("stream-closed")) == 3
+
+
+def test_without_room_nothing_waits_and_all_go_on() -> None:
+    with Rig(ports=4, packets=128 + 20) as plane:
+        peers = [plane.open(index) for index in range(4)]
+        for index in range(4):
+            plane.plane.hear(index, 20)
+        for number in range(40):
+            for index, peer in enumerate(peers):
+                plane.send(peer, packet(2 * number, 2 * number * 160, bytes([number]) * 160), index)  # every other one is missing
+            plane.round()
+            plane.pass_ms(20)
+        for _ in range(20):
+            plane.pass_ms(20)
+        for index in range(4):
+            assert plane.counts(index)["delivered"] == 40
+        assert sum(plane.counts(index)["no_slot"] for index in range(4)) > 0
 
 
 def test_a_full_ring_of_events_loses_no_end() -> None:

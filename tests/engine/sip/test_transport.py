@@ -405,7 +405,7 @@ def test_calls_complete_when_every_tenth_message_is_lost(tmp_path: Path) -> None
             "-timeout", "45", whole=False,
         )  # fmt: skip
         # SIPp gives up a call where what it lost came at the wrong moment; most must be there whole
-        assert made.acked >= 50
+        assert made.acked >= 40
         assert made.layer.counters.repeats > 0
 
     play(scenario)
