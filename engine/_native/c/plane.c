@@ -398,6 +398,7 @@ static void set_up(struct plane *p, uint32_t index, const struct plane_setup *se
     s->receive_srtcp = setup->receive_srtcp;
     s->old_receive_srtp = setup->old_receive_srtp;
     s->rtcp_xr = setup->rtcp_xr;
+    if (!fresh) plane_key_forget(p, index); /* by what was signalled before */
     s->signalled_ssrc = setup->signalled_ssrc;
     if (fresh) {
         uint32_t clock = s->format_count ? s->formats[0].clock_rate_hz : 8000;
@@ -422,7 +423,7 @@ static void set_up(struct plane *p, uint32_t index, const struct plane_setup *se
         p->ports[s->port].stream = index;
         if (p->ports[s->port].state == 1) watch_port(p, &p->ports[s->port]);
     }
-    if (s->port != PLANE_NONE && p->ports[s->port].shared) plane_key_forget(p, index); /* found again with its next packet */
+    if (s->port != PLANE_NONE && p->ports[s->port].shared) plane_key_signalled(p, index);
     if (!fresh) wheel_out(p, s);
     wheel_in(p, s);
 }

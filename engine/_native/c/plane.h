@@ -149,7 +149,7 @@ struct plane_counts {
 struct plane_stream {
     struct jitter jitter;          /* its slots come first */
     uint8_t state /* 0 free, 1 open, 2 closing */, told_timeout, receives, source_known, waiting_count, in_noise, inband_dtmf;
-    uint8_t last_payload_type, format_count;
+    uint8_t last_payload_type, format_count, keyed /* its source is among the keys of a shared port */;
     uint16_t idle_slack_ms;
     uint32_t port, rate_hz /* of PCM */, packets_per_s;
     uint32_t lost_before;          /* given up since the last audio packet */
@@ -299,6 +299,7 @@ void plane_receive(struct plane *p, struct plane_port *port, int control);
 void plane_release_due(struct plane *p, struct plane_stream *s, int64_t due_ns, int64_t now_ns); /* what is due at due_ns, heard now */
 void plane_drop_held(struct plane *p, struct plane_stream *s);
 void plane_key_forget(struct plane *p, uint32_t stream);
+void plane_key_signalled(struct plane *p, uint32_t stream);
 
 void plane_deliver(struct plane *p, struct plane_stream *s, const struct rtp_packet *packet, int64_t arrival_ns, int64_t now_ns);
 void plane_expire_digit(struct plane *p, struct plane_stream *s, int64_t until_ns, int64_t now_ns);

@@ -9,6 +9,7 @@
 #define PORT_BATCH 8                  /* datagrams at once of a port with one stream, when more than one waited */
 #define TOKENS_A_PACKET 1000
 #define BURST_TOKENS 256000          /* packets that may come at once behind a stall of five seconds */
+#define SEVERAL (PLANE_NONE - 1)      /* of a key: more streams than one are signalled like that */
 #define SSRC_QUIET_NS 200000000
 
 /* ---- addresses ---- */
@@ -75,9 +76,19 @@ static void key_out(struct plane *p, uint32_t at) {
     p->keys[hole].used = 0;
 }
 
+/* Where a stream is signalled to come from, it is found without a search: alone there, or by its SSRC where that is signalled too. */
+void plane_key_signalled(struct plane *p, uint32_t stream) {
+    struct plane_stream *s = &p->streams[stream];
+    if (!s->latch.signalled_known) return;
+    uint64_t hash = key_hash(p, s->port, &s->latch.signalled, s->signalled_ssrc);
+    struct plane_key *k = key_find(p, hash);
+    key_put(p, hash, k && k->stream != stream ? SEVERAL : stream);
+}
+
 void plane_key_forget(struct plane *p, uint32_t stream) {
     struct plane_stream *s = &p->streams[stream];
     if (s->port == PLANE_NONE || !p->ports[s->port].shared) return;
+    s->keyed = 0;
     const struct latch_address *addresses[2] = {&s->latch.signalled, &s->latch.current};
     const uint32_t ssrcs[3] = {0, s->source_known ? s->source.ssrc : 0, s->signalled_ssrc};
     for (int i = 0; i < 2; i++)
@@ -113,15 +124,15 @@ static uint32_t search(struct plane *p, uint32_t local, const struct latch_addre
     return best;
 }
 
-static uint32_t shared_stream(struct plane *p, uint32_t local, const struct latch_address *from, uint32_t ssrc, int *searched, int64_t now_ns) {
+static uint32_t shared_stream(struct plane *p, uint32_t local, const struct latch_address *from, uint32_t ssrc, int64_t now_ns) {
     struct plane_key *k = key_find(p, key_hash(p, local, from, ssrc));
-    if (k) return k->stream;
+    if (!k || k->stream == SEVERAL) k = key_find(p, key_hash(p, local, from, 0));
+    if (k && k->stream != SEVERAL) return k->stream;
     struct plane_port *port = &p->ports[local];
     /* A search costs a look at each stream: strangers may cause a thousand of them a second. */
     if (now_ns - port->search_ns > 1000000000) port->search_ns = now_ns, port->searches = 0;
     if (port->searches >= 1000 + 2 * port->streams) return PLANE_NONE;
     port->searches++;
-    *searched = 1;
     return search(p, local, from, ssrc, now_ns);
 }
 
@@ -188,11 +199,19 @@ static void finish_source(struct plane *p, struct plane_stream *s, int64_t now_n
     for (uint32_t slot; (slot = jitter_drain(&s->jitter)) != JITTER_NO_HANDLE;) p->free_packets[p->free_count++] = slot;
 }
 
+/* Its next one is put among the keys with its first packet. */
+static void forget_source(struct plane *p, struct plane_stream *s) {
+    if (!s->keyed) return;
+    struct plane_key *k = key_find(p, key_hash(p, s->port, &s->latch.current, s->source.ssrc));
+    if (k && k->stream == plane_index(p, s) && s->source.ssrc != s->signalled_ssrc) key_out(p, (uint32_t)(k - p->keys));
+    s->keyed = 0;
+}
+
 static void begin_source(struct plane *p, struct plane_stream *s, const struct rtp_packet *packet, int64_t now_ns) {
     struct jitter_settings settings = s->jitter.settings;
     uint32_t clock = clock_of(s, packet->payload_type), before = s->source.ssrc;
     int known = s->source_known;
-    plane_key_forget(p, plane_index(p, s));
+    forget_source(p, s);
     if (known) {
         finish_source(p, s, now_ns);
         s->expected_before += rtp_source_expected(&s->source);
@@ -324,7 +343,7 @@ struct heard {
     struct plane_stream *stream;
     struct rtp_packet packet;
     uint32_t slot, length;
-    int searched, kind, truncated;
+    int kind, truncated;
 };
 
 static void take_control(struct plane *p, struct plane_stream *s, uint8_t *bytes, uint32_t length, const struct latch_address *from, int64_t now_ns) {
@@ -361,10 +380,9 @@ static void take_control(struct plane *p, struct plane_stream *s, uint8_t *bytes
 
 static uint32_t word_at(const uint8_t *bytes) { return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3]; }
 
-static struct plane_stream *stream_of(struct plane *p, uint32_t local, const struct latch_address *from, uint32_t ssrc, int *searched, int64_t now_ns) {
+static struct plane_stream *stream_of(struct plane *p, uint32_t local, const struct latch_address *from, uint32_t ssrc, int64_t now_ns) {
     struct plane_port *port = &p->ports[local];
-    *searched = 0;
-    uint32_t index = port->shared ? shared_stream(p, local, from, ssrc, searched, now_ns) : port->stream;
+    uint32_t index = port->shared ? shared_stream(p, local, from, ssrc, now_ns) : port->stream;
     if (index < p->stream_count) return &p->streams[index];
     port->unknown++;
     return NULL;
@@ -389,9 +407,9 @@ static struct plane_stream *find(struct plane *p, uint32_t local, int control, s
     if (h->kind == RTP_PACKET_RTCP) {
         struct latch_address of_rtp = *from;
         if (control && p->ports[local].shared) of_rtp.port--;
-        return stream_of(p, local, &of_rtp, word_at(bytes + 4), &h->searched, now_ns);
+        return stream_of(p, local, &of_rtp, word_at(bytes + 4), now_ns);
     }
-    return control ? NULL : stream_of(p, local, from, h->length >= 12 ? word_at(bytes + 8) : 0, &h->searched, now_ns);
+    return control ? NULL : stream_of(p, local, from, h->length >= 12 ? word_at(bytes + 8) : 0, now_ns);
 }
 
 /* First look at a datagram of a stream: may it come in at all? */
@@ -461,8 +479,15 @@ static void count_only(struct plane *p, struct plane_stream *s, const struct rtp
     jitter_pass(&s->jitter, extended);
 }
 
+/* Several streams of one address may begin in one batch: the first packet of it took the stream that was free for all of them. */
+static struct plane_stream *found_again(struct plane *p, struct plane_stream *s, const struct heard *h, const struct latch_address *address, int64_t now_ns) {
+    if (!p->ports[s->port].shared || !s->source_known || s->source.ssrc == h->packet.ssrc) return s;
+    struct plane_stream *other = stream_of(p, s->port, address, h->packet.ssrc, now_ns);
+    return other && other->state == 1 && other->receive_srtp == s->receive_srtp ? other : s;
+}
+
 static int take_heard(struct plane *p, struct heard *h, const struct sockaddr_storage *from, const struct latch_address *address, int64_t now_ns) {
-    struct plane_stream *s = h->stream;
+    struct plane_stream *s = found_again(p, h->stream, h, address, now_ns);
     int verdict = latch_judge(&s->latch, address, h->packet.ssrc, h->packet.sequence, s->receive_srtp != NULL, now_ns);
     if (verdict == LATCH_DROP) {
         s->counts.wrong_source++;
@@ -496,7 +521,10 @@ static int take_heard(struct plane *p, struct heard *h, const struct sockaddr_st
         finish_source(p, s, now_ns);
     }
     /* Only what was taken makes a key: a flood of SSRCs does not fill the table. */
-    if (h->searched && s->source_known && s->source.ssrc == h->packet.ssrc) key_put(p, key_hash(p, s->port, address, h->packet.ssrc), plane_index(p, s));
+    if (!s->keyed && p->ports[s->port].shared && s->source_known && s->source.ssrc == h->packet.ssrc) {
+        key_put(p, key_hash(p, s->port, address, h->packet.ssrc), plane_index(p, s));
+        s->keyed = 1;
+    }
     return kept;
 }
 

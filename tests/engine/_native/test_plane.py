@@ -274,6 +274,30 @@ def test_a_shared_port_tells_streams_apart() -> None:
         assert plane.plane.port_counts(0)["unknown"] == 2
 
 
+def test_a_shared_port_knows_streams_by_what_was_signalled() -> None:
+    with Rig(ports=1, shared=True) as plane:
+        alone, both, nobody = plane.peer(), plane.peer(), plane.peer()
+        plane.open(0, port=0, peer=alone)
+        plane.open(1, port=0, peer=both)
+        plane.open(2, port=0, peer=both)
+        for index in range(3):
+            plane.plane.hear(index, 20)
+        for at in range(8):
+            plane.send(alone, packet(at, at * 160, bytes([at]) * 160, ssrc=1 if at < 4 else 2))
+            plane.send(both, packet(at, at * 160, bytes([at]) * 160, ssrc=7))
+            plane.send(both, packet(at, at * 160, bytes([at]) * 160, ssrc=8))
+            plane.round()
+            plane.pass_ms(20)
+        assert [plane.counts(index)["delivered"] for index in range(3)] == [8, 8, 8]
+        assert plane.counts(1)["remote_ssrc"] != plane.counts(2)["remote_ssrc"]
+        plane.open(0, port=0, peer=nobody)  # another offer: it comes from elsewhere now
+        plane.send(nobody, packet(8, 8 * 160, bytes(160), ssrc=2))
+        plane.send(alone, packet(9, 9 * 160, bytes(160), ssrc=2))
+        plane.round()
+        assert plane.counts(0)["delivered"] == 9
+        assert plane.plane.port_counts(0)["unknown"] == 1
+
+
 def test_a_codec_may_change_in_between() -> None:
     with Rig() as plane:
         peer = plane.open(formats=(PCMU, PCMA, Format(payload_type=9, codec="G722", sample_rate_hz=16000)))
