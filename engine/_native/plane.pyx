@@ -433,6 +433,7 @@ cdef class Plane:
     cdef readonly int priority
     cdef dict setups  # address -> (decoders, encoder, what else must live)
     cdef dict states  # index -> the same, as the plane uses it
+    cdef set closing  # indices
     cdef dict newest  # index -> (settings, decoders, encoder) of the last command
     cdef dict clips  # address -> (array, index, tag)
     cdef dict locals
@@ -461,6 +462,7 @@ cdef class Plane:
         self.setups = {}
         self.states = {}
         self.newest = {}
+        self.closing = set()
         self.clips = {}
         self.locals = {}
         if clock_ns is not None:
@@ -585,8 +587,10 @@ cdef class Plane:
         self._command(PLANE_CLOSE_PORT, index)
 
     def set_up(self, uint32_t index, uint32_t port, settings, kept=None):
-        """Opens a stream, or changes an open one, as `settings` (engine.media.settings.StreamSettings) says. Raises ValueError for what the plane cannot do;
-        `kept` lives as long as it holds."""
+        """Opens a stream, or changes an open one, as `settings` (engine.media.settings.StreamSettings) says. Raises ValueError for what the plane cannot do, RuntimeError
+        for a number whose stream is being closed; `kept` lives as long as it holds."""
+        if index in self.closing:
+            raise RuntimeError(f"stream {index} is being closed")
         cdef plane_setup *setup = <plane_setup *>calloc(1, sizeof(plane_setup))
         cdef _States decoders, encoder
         if setup == NULL:
@@ -682,6 +686,8 @@ cdef class Plane:
     def close_stream(self, uint32_t index):
         """Ends a stream: what it holds is delivered, its blocks go to the writer. "stream-closed" tells that the number is free again."""
         self._command(PLANE_CLOSE_STREAM, index)
+        if index in self.newest:
+            self.closing.add(index)
 
     def play(self, uint32_t index, samples, uint64_t tag, *, bint loops=False):
         """Queues int16 samples at the sending codec's rate. They are read where they lie; the event "clip" gives them back."""
@@ -789,6 +795,7 @@ cdef class Plane:
         elif e.kind == PLANE_STREAM_CLOSED:
             self.states.pop(e.index, None)
             self.newest.pop(e.index, None)
+            self.closing.discard(e.index)
         elif e.kind == PLANE_PORT_CLOSED:
             local = self.locals.pop(e.index, None)
             if local is not None:

@@ -322,7 +322,7 @@ static void join_mix(struct plane *p, struct plane_stream *s, uint32_t mix, uint
 
 static void start_formats(struct plane_stream *s, const struct plane_setup *setup) {
     if (setup->keeps_decoders) return;
-    s->last_payload_type = 255; /* looked up anew */
+    s->last_payload_type = s->last_format.payload_type = 255; /* looked up anew: the decoder that it has is not there any more */
     memset(s->payload_index, 255, sizeof s->payload_index);
     s->format_count = setup->format_count > PLANE_FORMATS ? PLANE_FORMATS : setup->format_count;
     memcpy(s->formats, setup->formats, sizeof s->formats);

@@ -902,6 +902,29 @@ def test_a_new_agreement_changes_the_other_end_and_the_codec() -> None:
         assert plane.told("pcm")
 
 
+def test_what_is_held_is_decoded_by_the_decoder_of_now() -> None:
+    """The states of a format that was agreed anew are others; the ones before are gone."""
+    bind_opus(opus.addresses())
+    stereo, mono = (Format(payload_type=107, codec="opus", clock_rate_hz=48000, sample_rate_hz=48000, channels=channels) for channels in (2, 1))
+    from engine.codecs import codec_of
+
+    encoder = codec_of("opus").encoder(48000)
+    payloads = [bytes(encoder.encode(speech(960, seed=at, rate_hz=48000))) for at in range(8)]
+    with Rig() as plane:
+        peer = plane.open(formats=(stereo,))
+        plane.plane.hear(0, 20)
+        for at in (0, 1, 3, 4, 5):  # the third is missing, so that what follows it waits
+            plane.send(peer, packet(at, at * 960, payloads[at], payload_type=107))
+            plane.round()
+            plane.pass_ms(20)
+        plane.open(peer=peer, formats=(mono,))
+        for _ in range(20):
+            plane.pass_ms(20)
+        assert plane.counts()["delivered"] == 5 and plane.counts()["bad_payload"] == 0
+        decoders = codec_of("opus").decoder(48000)
+        assert len(decoders.decode(payloads[0])) == 960
+
+
 def test_everything_is_given_back() -> None:
     with Rig(streams=4) as plane:
         for turn in range(3):
@@ -956,6 +979,21 @@ def test_a_full_ring_of_events_loses_no_end() -> None:
             plane.plane.round()
             plane.events += plane.plane.drain()
         assert sorted(event[1] for event in plane.told("stream-closed")) == [0, 1]
+
+
+def test_a_number_is_free_when_its_end_was_told() -> None:
+    with Rig() as plane:
+        peer = plane.open()
+        plane.plane.close_stream(0)
+        settings = StreamSettings(formats=(PCMU,), remote_host="127.0.0.1", remote_port=peer.getsockname()[1])
+        with pytest.raises(RuntimeError, match="being closed"):
+            plane.plane.set_up(0, 0, settings)
+        plane.round()
+        plane.plane.set_up(0, 0, settings)
+        plane.plane.close_stream(3)  # there is none
+        plane.plane.set_up(3, 1, settings)
+        plane.round()
+        assert plane.plane.numbers()["streams"] == 2
 
 
 def test_settings_that_cannot_be() -> None:
