@@ -1,5 +1,6 @@
 """The compiled extensions: which C kernels each Cython stem links. Metadata is in pyproject.toml."""
 
+import copy
 import os
 import platform
 import runpy
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 NATIVE = Path("engine/_native")
 SIP = ["sip", "sip_scan", "sip_headers", "sip_values", "address"]
@@ -61,6 +63,16 @@ def extension(stem: str) -> Extension:
     )
 
 
+class BuildApart(build_ext):
+    """Each module has its objects to itself: kernels are linked into several, and two that are built at once would write the same files."""
+
+    def build_extension(self, ext: Extension) -> None:
+        """Builds one module."""
+        apart = copy.copy(self)
+        apart.build_temp = os.path.join(self.build_temp, ext.name)
+        build_ext.build_extension(apart, ext)
+
+
 chosen = os.environ.get("TRUNKLINE_STEMS", "").split(",")  # to build some only, while others are being worked on
 stems = [stem for stem in KERNELS if (NATIVE / f"{stem}.pyx").exists() and (chosen == [""] or stem in chosen)]
 modules = cythonize(
@@ -70,4 +82,4 @@ modules = cythonize(
 )
 if chosen == [""] or "srtp" in chosen:
     modules.append(runpy.run_path(str(NATIVE / "srtp_build.py"))["extension"](compile_args, link_args))
-setup(ext_modules=modules)
+setup(ext_modules=modules, cmdclass={"build_ext": BuildApart})
