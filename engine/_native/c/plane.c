@@ -218,8 +218,8 @@ static void tick(struct plane *p, int64_t now_ns) {
         p->wheel_ns += SLOT_NS;
         run_slot(p, slot, now_ns);
     }
-    for (uint32_t i = 0; i < p->mix_count; i++)
-        if (p->mixes[i].state == 1) plane_mix_step(p, &p->mixes[i], now_ns);
+    for (uint32_t i = 0, left = p->open_mixes; left && i < p->mix_count; i++)
+        if (p->mixes[i].state == 1) plane_mix_step(p, &p->mixes[i], now_ns), left--;
 }
 
 /* ---- commands ---- */
@@ -258,13 +258,19 @@ static void open_port(struct plane *p, const struct plane_command *c) {
     if (port->shared) watch_port(p, port);
 }
 
+/* An end is told for certain: where there is no room for it among the events now, `tell_again` finds it by its state. */
+static void tell_end(struct plane *p, uint32_t kind, uint32_t index, uint8_t *state, int64_t now_ns) {
+    struct plane_event *e = plane_tell(p, kind, index, now_ns);
+    *state = e ? 0 : 2;
+    if (e) plane_told(p);
+    else p->untold++;
+}
+
 static void close_port(struct plane *p, uint32_t index, int64_t now_ns) {
     struct plane_port *port = &p->ports[index];
     if (port->state != 1) return;
     unwatch_port(p, port);
-    port->state = 2;
-    struct plane_event *e = plane_tell(p, PLANE_PORT_CLOSED, index, now_ns);
-    if (e) plane_told(p), port->state = 0;
+    tell_end(p, PLANE_PORT_CLOSED, index, &port->state, now_ns);
 }
 
 static void leave_mix(struct plane *p, struct plane_stream *s) {
@@ -277,7 +283,7 @@ static void leave_mix(struct plane *p, struct plane_stream *s) {
             m->legs = last;
             break;
         }
-    if (!m->legs) m->state = 0;
+    if (!m->legs) m->state = 0, p->open_mixes--;
     s->mix = PLANE_NONE;
     s->fifo = NULL;
 }
@@ -308,7 +314,7 @@ static void join_mix(struct plane *p, struct plane_stream *s, uint32_t mix, uint
     if (rate_hz > PLANE_MIX_RATE_MAX_HZ || resample_start(&probe, s->rate_hz, rate_hz) ||
         (s->send_sample_rate_hz && resample_start(&probe, rate_hz, s->send_sample_rate_hz)))
         return;
-    if (m->state != 1) m->state = 1, m->legs = 0, m->rate_hz = rate_hz, m->next_ns = 0;
+    if (m->state != 1) m->state = 1, m->legs = 0, m->rate_hz = rate_hz, m->next_ns = 0, p->open_mixes++;
     int16_t *fifo = m->legs < 16 ? free_fifo(p, m) : NULL;
     if (!fifo) return;
     s->fifo = fifo;
@@ -410,7 +416,7 @@ static void set_up(struct plane *p, uint32_t index, const struct plane_setup *se
         s->session.voip_metrics = setup->rtcp_xr;
     } else {
         if (setup->signalled.port) latch_signalled(&s->latch, &setup->signalled, now_ns);
-        if (memcmp(&s->jitter.settings, &setup->jitter, sizeof setup->jitter)) s->jitter.settings = setup->jitter;
+        s->jitter.settings = setup->jitter;
     }
     s->inband_dtmf = setup->inband_dtmf && s->rate_hz && (s->tones.rate_hz == s->rate_hz || dtmf_reader_start(&s->tones, s->rate_hz) == 0);
     start_sending(s, setup, fresh, index, now_ns);
@@ -463,9 +469,7 @@ static void close_stream(struct plane *p, struct plane_stream *s, int64_t now_ns
         }
     }
     p->open_streams--;
-    s->state = 2;
-    struct plane_event *e = plane_tell(p, PLANE_STREAM_CLOSED, plane_index(p, s), now_ns);
-    if (e) plane_told(p), s->state = 0;
+    tell_end(p, PLANE_STREAM_CLOSED, plane_index(p, s), &s->state, now_ns);
 }
 
 static void add_clip(struct plane *p, struct plane_stream *s, struct plane_clip *clip) {
@@ -615,16 +619,11 @@ static void obey_all(struct plane *p, int64_t now_ns) {
 
 /* Ends that could not be told because the ring of events was full. */
 static void tell_again(struct plane *p, int64_t now_ns) {
+    p->untold = 0;
     for (uint32_t i = 0; i < p->stream_count; i++)
-        if (p->streams[i].state == 2) {
-            struct plane_event *e = plane_tell(p, PLANE_STREAM_CLOSED, i, now_ns);
-            if (e) plane_told(p), p->streams[i].state = 0;
-        }
+        if (p->streams[i].state == 2) tell_end(p, PLANE_STREAM_CLOSED, i, &p->streams[i].state, now_ns);
     for (uint32_t i = 0; i < p->port_count; i++)
-        if (p->ports[i].state == 2) {
-            struct plane_event *e = plane_tell(p, PLANE_PORT_CLOSED, i, now_ns);
-            if (e) plane_told(p), p->ports[i].state = 0;
-        }
+        if (p->ports[i].state == 2) tell_end(p, PLANE_PORT_CLOSED, i, &p->ports[i].state, now_ns);
 }
 
 /* ---- the loop ---- */
@@ -675,7 +674,7 @@ int plane_round(struct plane *p, int wait) {
     now_ns = plane_clock_ns(p);
     if (p->open_streams && now_ns >= p->wheel_ns) tick(p, now_ns);
     plane_send(p);
-    if (p->events_lost) tell_again(p, now_ns);
+    if (p->untold) tell_again(p, now_ns);
     if (p->end_count) end_recordings(p);
     wake(p);
     if (wait && count < EVENTS_A_ROUND && p->datagrams - before >= BUSY_DATAGRAMS) rest(p, now_ns);

@@ -262,10 +262,9 @@ struct plane {
     /* own */
     int64_t wheel_ns;                           /* start of the slot that comes next */
     uint32_t wheel[PLANE_WHEEL];
-    uint32_t open_streams, out_count, stopping, ticking;
+    uint32_t open_streams, open_mixes, untold /* ends that found no room among the events */, out_count, stopping, ticking;
     _Atomic uint32_t events_armed;              /* Python sleeps: wake it */
     uint8_t told;                               /* an event was pushed since the last wake-up */
-    int64_t recv_ns;
     struct plane_out out[PLANE_BATCH];
     uint32_t receive_slots[PLANE_BATCH];
     struct { uint32_t recording, generation; } ends[PLANE_ENDS]; /* of recordings, for which there was no block yet */
