@@ -165,6 +165,8 @@ cdef class Decoder(_Coder):
     def conceal(self, uint32_t samples, next=None):
         """PCM for `samples` that were lost; `next` is the payload behind the hole where it came. None where the codec leaves that to others."""
         cdef const uint8_t[::1] view = next if next is not None else b""
+        if self.row.conceal == NULL:
+            return None
         flat = np.empty(max(1, samples * self.channels), np.int16)
         cdef int16_t[::1] target = flat
         cdef int result = self.row.conceal(self.state, &view[0] if len(view) else NULL, <uint32_t>len(view), &target[0], samples)

@@ -114,7 +114,7 @@ cdef extern from "ring.h" nogil:
 cdef extern from "plane.h" nogil:
     enum: PLANE_NONE, PLANE_BATCH, PLANE_FORMATS, PLANE_BLOCK_SAMPLES, PLANE_AUDIO, PLANE_EVENT, PLANE_NOISE
     enum: PLANE_OPEN_PORT, PLANE_CLOSE_PORT, PLANE_SETUP, PLANE_CLOSE_STREAM, PLANE_PLAY, PLANE_FLUSH, PLANE_DIGIT, PLANE_RECORD, PLANE_STOP_RECORD
-    enum: PLANE_PAUSE, PLANE_LISTEN, PLANE_RELAY, PLANE_JOIN, PLANE_GAIN, PLANE_CAPTURE, PLANE_BYE, PLANE_END_RECORDING, PLANE_STOP
+    enum: PLANE_PAUSE, PLANE_LISTEN, PLANE_RELAY, PLANE_JOIN, PLANE_GAIN, PLANE_CAPTURE, PLANE_END_RECORDING, PLANE_STOP
     enum: PLANE_STARTED, PLANE_PCM, PLANE_DIGIT_BEGUN, PLANE_DIGIT_ENDED, PLANE_SSRC_CHANGED, PLANE_MOVED, PLANE_TIMED_OUT, PLANE_RESUMED, PLANE_SAID_BYE
     enum: PLANE_PLAYED_OUT, PLANE_RECORD_BEHIND, PLANE_STREAM_CLOSED, PLANE_PORT_CLOSED, PLANE_REPORT, PLANE_STOPPED
     cdef struct plane_done:
@@ -148,8 +148,6 @@ cdef extern from "plane.h" nogil:
         uint32_t first_timestamp
         srtp *send_srtp
         srtp *receive_srtp
-        srtp *send_srtcp
-        srtp *receive_srtcp
         srtp *old_receive_srtp
         char cname[64]
         uint8_t cname_length
@@ -674,8 +672,8 @@ cdef class Plane:
         if settings.send_noise is not None:
             setup.noise_payload_type = settings.send_noise.payload_type
         setup.ssrc, setup.first_sequence, setup.first_timestamp = settings.ssrc, settings.first_sequence, settings.first_timestamp
-        setup.send_srtp = setup.send_srtcp = <srtp *><uintptr_t>settings.send_srtp
-        setup.receive_srtp = setup.receive_srtcp = <srtp *><uintptr_t>settings.receive_srtp
+        setup.send_srtp = <srtp *><uintptr_t>settings.send_srtp
+        setup.receive_srtp = <srtp *><uintptr_t>settings.receive_srtp
         setup.old_receive_srtp = <srtp *><uintptr_t>settings.old_receive_srtp
         setup.rtcp_xr = settings.rtcp_xr
         memcpy(setup.cname, PyBytes_AS_STRING(cname), len(cname))

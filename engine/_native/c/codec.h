@@ -22,7 +22,7 @@ struct codec {
     /* Samples a channel, or STATUS_MALFORMED, STATUS_TOO_SMALL. An empty payload is STATUS_MALFORMED. */
     int (*decode)(void *state, const uint8_t *payload, uint32_t length, int16_t *pcm, uint32_t room_samples);
     /* Makes up `samples` that were lost, from the codec's own state; `next` with its length is the packet behind the hole where it is there already (in-band
-       FEC), else NULL. Samples, or STATUS_UNSUPPORTED: plc.c does it. */
+       FEC), else NULL. Samples, or STATUS_UNSUPPORTED: plc.c does it. NULL: plc.c always does. */
     int (*conceal)(void *state, const uint8_t *next, uint32_t next_length, int16_t *pcm, uint32_t samples);
     /* Samples a channel that a payload will decode to, without decoding it; STATUS_MALFORMED. */
     int (*samples)(const uint8_t *payload, uint32_t length, uint32_t sample_rate_hz, uint8_t channels);
@@ -30,7 +30,6 @@ struct codec {
     int (*encode)(void *state, const int16_t *pcm, uint32_t samples, uint8_t *payload, uint32_t room_bytes);
     void (*decoder_end)(void *state); /* NULL: nothing to give back */
     void (*encoder_end)(void *state);
-    uint8_t conceals;              /* conceal makes something up from the codec's own state */
 };
 
 extern const struct codec codec_pcmu, codec_pcma, codec_l16, codec_g722, codec_opus;

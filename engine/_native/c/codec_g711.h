@@ -9,6 +9,21 @@ TL_INLINE int codec_g711_start(uint32_t sample_rate_hz, uint8_t channels) { retu
 
 TL_INLINE int codec_g711_samples(uint32_t length) { return length && length <= INT32_MAX ? (int)length : STATUS_MALFORMED; }
 
+static inline int codec_g711_decoder_start(void *state, uint32_t sample_rate_hz, uint8_t channels) {
+    (void)state;
+    return codec_g711_start(sample_rate_hz, channels);
+}
+
+static inline int codec_g711_encoder_start(void *state, uint32_t sample_rate_hz, uint8_t channels, uint32_t bit_rate) {
+    (void)state, (void)bit_rate;
+    return codec_g711_start(sample_rate_hz, channels);
+}
+
+static inline int codec_g711_samples_of(const uint8_t *payload, uint32_t length, uint32_t sample_rate_hz, uint8_t channels) {
+    (void)payload, (void)sample_rate_hz, (void)channels;
+    return codec_g711_samples(length);
+}
+
 TL_INLINE int codec_g711_decode(enum g711_law law, const uint8_t *payload, uint32_t length, int16_t *pcm, uint32_t room_samples) {
     const int samples = codec_g711_samples(length);
     if (samples < 0) return samples;

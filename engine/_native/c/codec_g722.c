@@ -25,11 +25,6 @@ static int decode(void *state, const uint8_t *payload, uint32_t length, int16_t 
     return (int)(2 * length);
 }
 
-static int conceal(void *state, const uint8_t *next, uint32_t next_length, int16_t *pcm, uint32_t samples) {
-    (void)state, (void)next, (void)next_length, (void)pcm, (void)samples;
-    return STATUS_UNSUPPORTED;
-}
-
 static int count_samples(const uint8_t *payload, uint32_t length, uint32_t sample_rate_hz, uint8_t channels) {
     (void)payload;
     if (!length || length > INT32_MAX / 2 || !is_ours(sample_rate_hz, channels)) return STATUS_MALFORMED;
@@ -54,7 +49,6 @@ const struct codec codec_g722 = {
     .decoder_start = decoder_start,
     .encoder_start = encoder_start,
     .decode = decode,
-    .conceal = conceal,
     .samples = count_samples,
     .encode = encode,
 };

@@ -50,11 +50,6 @@ static int decode(void *state, const uint8_t *payload, uint32_t length, int16_t 
     return samples;
 }
 
-static int conceal(void *state, const uint8_t *next, uint32_t next_length, int16_t *pcm, uint32_t samples) {
-    (void)state, (void)next, (void)next_length, (void)pcm, (void)samples;
-    return STATUS_UNSUPPORTED;
-}
-
 static int encode(void *state, const int16_t *pcm, uint32_t samples, uint8_t *payload, uint32_t room_bytes) {
     const uint64_t bytes = 2 * (uint64_t)samples * ((struct l16 *)state)->channels;
     if (!bytes || bytes > INT32_MAX) return STATUS_UNSUPPORTED;
@@ -73,7 +68,6 @@ const struct codec codec_l16 = {
     .decoder_start = start,
     .encoder_start = encoder_start,
     .decode = decode,
-    .conceal = conceal,
     .samples = samples_of,
     .encode = encode,
 };

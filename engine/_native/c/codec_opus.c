@@ -130,7 +130,6 @@ const struct codec codec_opus = {
     .encoder_start = encoder_start,
     .decode = decode,
     .conceal = conceal,
-    .conceals = 1,
     .samples = count_samples,
     .encode = encode,
 };

@@ -354,7 +354,6 @@ static void start_sending(struct plane_stream *s, const struct plane_setup *setu
     s->event_clock_rate_hz = setup->event_clock_rate_hz;
     if (!setup->keeps_encoder) s->encoder = setup->encoder;
     s->send_srtp = setup->send_srtp;
-    s->send_srtcp = setup->send_srtcp;
     s->ptime_ms = setup->ptime_ms ? setup->ptime_ms : 20;
     s->ptime_ns = (int64_t)s->ptime_ms * 1000000;
     s->step_samples = (uint32_t)((uint64_t)s->send_sample_rate_hz * s->ptime_ms / 1000);
@@ -401,7 +400,6 @@ static void set_up(struct plane *p, uint32_t index, const struct plane_setup *se
     s->rtcp = setup->rtcp;
     s->rtcp_mux = setup->rtcp_mux;
     s->receive_srtp = setup->receive_srtp;
-    s->receive_srtcp = setup->receive_srtcp;
     s->old_receive_srtp = setup->old_receive_srtp;
     s->rtcp_xr = setup->rtcp_xr;
     if (!fresh) plane_key_forget(p, index); /* by what was signalled before */
@@ -559,7 +557,6 @@ static void command_of_stream(struct plane *p, struct plane_stream *s, const str
         s->capture.track = (uint8_t)c->c;
         s->capture.kind = WRITER_PACKETS;
         break;
-    case PLANE_BYE: plane_report(p, s, now_ns, 1); break;
     default: break;
     }
 }

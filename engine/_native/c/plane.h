@@ -77,7 +77,6 @@ struct plane_setup {
     uint16_t first_sequence;
     uint32_t first_timestamp;
     struct srtp *send_srtp, *receive_srtp;   /* NULL: plain; a packet in the clear is dropped where there is one */
-    struct srtp *send_srtcp, *receive_srtcp; /* the same contexts, or others */
     struct srtp *old_receive_srtp;           /* the keys before these, for what is on its way still; NULL: none */
     char cname[RTCP_CNAME_MAX];
     uint8_t cname_length;
@@ -96,7 +95,7 @@ struct plane_clip {
 
 enum plane_command_kind {
     PLANE_OPEN_PORT = 1, PLANE_CLOSE_PORT, PLANE_SETUP, PLANE_CLOSE_STREAM, PLANE_PLAY, PLANE_FLUSH, PLANE_DIGIT, PLANE_RECORD, PLANE_STOP_RECORD, PLANE_PAUSE,
-    PLANE_LISTEN, PLANE_RELAY, PLANE_JOIN, PLANE_GAIN, PLANE_CAPTURE, PLANE_BYE, PLANE_END_RECORDING,
+    PLANE_LISTEN, PLANE_RELAY, PLANE_JOIN, PLANE_GAIN, PLANE_CAPTURE, PLANE_END_RECORDING,
     PLANE_STOP
 };
 struct plane_command {
@@ -172,7 +171,7 @@ struct plane_stream {
     struct plane_format formats[PLANE_FORMATS];
     uint64_t expected_before;      /* of sources that were heard before this one */
     uint32_t waiting[PLANE_SSRC_RUN]; /* packets that prove another source, or new numbers of this one: slots */
-    struct srtp *receive_srtcp, *old_receive_srtp;
+    struct srtp *old_receive_srtp;
     uint32_t signalled_ssrc;
     struct resample foreign;       /* from a format with another rate than the first */
     struct comfort_noise noise;
@@ -200,7 +199,7 @@ struct plane_stream {
     uint16_t ptime_ms, sequence;
     uint32_t timestamp, ssrc;
     void *encoder;
-    struct srtp *send_srtp, *send_srtcp;
+    struct srtp *send_srtp;
     struct telephone_event_writer digits;
     uint32_t event_clock_rate_hz;
     struct dtx dtx;

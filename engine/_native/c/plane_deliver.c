@@ -268,7 +268,7 @@ static void fill_lost(struct plane *p, struct plane_stream *s, const struct plan
     const struct codec *codec = codecs[f->codec];
     while (samples) {
         uint32_t now = samples < PIECE ? samples : PIECE;
-        int made = codec->conceals ? codec->conceal(f->decoder, next->payload, next->payload_length, p->scratch, now) : STATUS_UNSUPPORTED;
+        int made = codec->conceal ? codec->conceal(f->decoder, next->payload, next->payload_length, p->scratch, now) : STATUS_UNSUPPORTED;
         if (made <= 0 || (uint32_t)made > now) {
             plc_lost(&s->plc, p->scratch, now);
             made = (int)now;
@@ -309,7 +309,7 @@ static const int16_t *decode(struct plane *p, struct plane_stream *s, const stru
         pcm = p->converted;
     }
     if (made < samples) memset(pcm + made, 0, (size_t)(samples - made) * sizeof *pcm);
-    if (!codec->conceals) remember(s, pcm, (uint32_t)samples);
+    if (!codec->conceal) remember(s, pcm, (uint32_t)samples);
     return pcm;
 }
 

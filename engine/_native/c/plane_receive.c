@@ -352,8 +352,8 @@ static void take_control(struct plane *p, struct plane_stream *s, uint8_t *bytes
         s->counts.wrong_source++;
         return;
     }
-    if (s->receive_srtcp) {
-        struct srtp_span span = {.context = s->receive_srtcp, .bytes = bytes, .length = length, .room = PLANE_PACKET_BYTES, .status = 0};
+    if (s->receive_srtp) {
+        struct srtp_span span = {.context = s->receive_srtp, .bytes = bytes, .length = length, .room = PLANE_PACKET_BYTES, .status = 0};
         if (!p->srtp || !p->srtp->unprotect_control(&span, 1)) {
             s->counts.unauthentic++;
             return;

@@ -38,9 +38,8 @@ static void protect(struct plane *p, int control) {
     for (uint32_t i = 0; i < p->out_count; i++) {
         struct plane_out *o = &p->out[i];
         struct plane_stream *s = &p->streams[o->stream];
-        struct srtp *context = control ? s->send_srtcp : s->send_srtp;
-        if (o->control != control || !o->length || !context) continue;
-        spans[wanted] = (struct srtp_span){.context = context, .bytes = o->bytes, .length = o->length, .room = PLANE_PACKET_BYTES, .status = SRTP_CRYPTO};
+        if (o->control != control || !o->length || !s->send_srtp) continue;
+        spans[wanted] = (struct srtp_span){.context = s->send_srtp, .bytes = o->bytes, .length = o->length, .room = PLANE_PACKET_BYTES, .status = SRTP_CRYPTO};
         of[wanted++] = i;
     }
     if (!wanted) return;
