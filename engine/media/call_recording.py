@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from engine.media.manifest import Channel, Interval, Manifest
 from engine.media.plane import MediaPlane, MediaStream
-from engine.media.recorder import Leg, Plan, Recorder, Recording
+from engine.media.recorder import Leg, Plan, Recorder, Recording, iso
 from engine.rtp.quality import rate
 
 _LAWS = {"PCMU": ("ulaw", 0), "PCMA": ("alaw", 1)}
@@ -122,8 +121,7 @@ class CallRecording:
         )  # fmt: skip
 
     def _iso(self, at_ns: int) -> str:
-        seconds = time.time() - (self._clock_ns() - at_ns) / 1e9
-        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return iso(time.time() - (self._clock_ns() - at_ns) / 1e9)
 
 
 __all__ = ["CallRecording", "plan_of"]

@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from engine._native import audio
 from engine.media.errors import UnreadableAudio
 
 Samples = npt.NDArray[np.int16]
@@ -26,23 +27,6 @@ RATE_MAX_HZ: Final = 768_000
 EXTENSIBLE: Final = 0xFFFE
 SUBFORMAT_TAIL: Final = bytes.fromhex("000000001000800000aa00389b71")  # of the GUID that carries a format tag
 UNKNOWN: Final = 0xFFFFFFFF
-
-
-def _ulaw() -> Samples:
-    """G.711 Table 2: all bits inverted, sign, 3 bits of exponent, 4 of mantissa."""
-    code = ~np.arange(256, dtype=np.int32) & 0xFF
-    magnitude = ((code & 0x0F) << 3) + 0x84 << (code >> 4 & 7)
-    table: Samples = np.where(code & 0x80, 0x84 - magnitude, magnitude - 0x84).astype(np.int16)
-    return table
-
-
-def _alaw() -> Samples:
-    """G.711 Table 1: even bits inverted, a set sign bit is positive."""
-    code = np.arange(256, dtype=np.int32) ^ 0x55
-    exponent = code >> 4 & 7
-    magnitude = ((code & 0x0F) << 4) + np.where(exponent, 0x108, 8) << np.maximum(exponent - 1, 0)
-    table: Samples = np.where(code & 0x80, magnitude, -magnitude).astype(np.int16)
-    return table
 
 
 def _of_24(raw: bytes) -> Samples:
@@ -57,8 +41,8 @@ def _of_float(raw: bytes) -> Samples:
     return samples
 
 
-ULAW: Final = _ulaw()
-ALAW: Final = _alaw()
+ULAW: Final = audio.decode(audio.ULAW, bytes(range(256)))  # the sample of each code
+ALAW: Final = audio.decode(audio.ALAW, bytes(range(256)))
 # (format tag, bits of a sample): what it is called, and how it becomes 16 bits.
 KINDS: Final[dict[tuple[int, int], tuple[str, Callable[[bytes], Samples]]]] = {
     (1, 8): ("pcm8", lambda raw: ((np.frombuffer(raw, np.uint8).astype(np.int16) - 128) * 256).astype(np.int16)),
