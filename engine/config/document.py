@@ -282,24 +282,94 @@ class Network(Section, frozen=True, kw_only=True):
     stun_servers: Annotated[list[str], msgspec.Meta(extra=FIXED)] = []
 
 
+class S3(Section, frozen=True, kw_only=True):
+    """A bucket of an S3-compatible store. Without `endpoint` it is AWS; without keys, what the environment of the process has."""
+
+    enabled: bool = False
+    bucket: str = ""
+    region: str = "us-east-1"
+    endpoint: str = ""
+    access_key: Secret = ""
+    secret_key: Secret = ""
+    prefix: str = ""
+    path_style: bool = False
+
+
+class RecordingStorage(Section, frozen=True, kw_only=True):
+    """Where recordings go when they are over. Without `keep_local` the local copy goes once the remote one was verified."""
+
+    enabled: bool = False
+    keep_local: bool = True
+    s3: S3 = S3()
+
+
+class RetentionRule(Section, frozen=True, kw_only=True):
+    """Recordings that are kept for other than `recording.cleanup_days`: all that is given must fit. Texts may have * and ?; 0 days is for ever."""
+
+    name: str
+    days: Annotated[int, msgspec.Meta(ge=0)] = 0
+    group: str = ""
+    participant: str = ""
+    vendor: str = ""
+
+
 class Recording(Section, frozen=True, kw_only=True):
-    """Recordings: where, how long, in what form."""
+    """Recordings: where, how long, in what form.
+
+    `format` is what finished recordings are made into; they are written as WAV. `g711` "untouched" writes PCMU and PCMA as they came, in half the space. New
+    sessions are refused while less than `free_bytes_min` is free.
+    """
 
     directory: Fixed = "recordings"
     max_duration_s: Annotated[float, msgspec.Meta(ge=60)] = 14_400.0
     cleanup_days: Annotated[int, msgspec.Meta(ge=0)] = 30
+    retention: list[RetentionRule] = []
     combine_legs: bool = True
-    format: Literal["wav", "mp3", "opus", "flac"] = "wav"
+    format: Literal["wav", "mp3", "opus", "ogg", "flac"] = "wav"
+    g711: Literal["pcm", "untouched"] = "pcm"
+    mp3_bitrate: Annotated[int, msgspec.Meta(ge=8, le=320)] = 128
+    opus_bitrate: Annotated[int, msgspec.Meta(ge=6, le=510)] = 64
     quality: Annotated[int, msgspec.Meta(ge=1, le=10)] = 5
+    free_bytes_min: Annotated[int, msgspec.Meta(ge=0)] = 256 << 20
+    storage: RecordingStorage = RecordingStorage()
 
 
-class Pause(Section, frozen=True, kw_only=True):
-    """Pausing and resuming of recordings."""
+class Encryption(Section, frozen=True, kw_only=True):
+    """Recordings at rest. `master_key_path` is a folder of keys, beside the data where it is relative; a new one is made every `key_rotation_interval_s`."""
+
+    enable_recording_encryption: bool = False
+    enable_metadata_encryption: bool = False
+    algorithm: Literal["AES-256-GCM"] = "AES-256-GCM"
+    master_key_path: Fixed = "keys"
+    key_rotation_interval_s: Annotated[float, msgspec.Meta(ge=0)] = 86_400.0
+
+
+class Siprec(Section, frozen=True, kw_only=True):
+    """The recording server (RFC 7866). A call is a recording session by its Require, its Contact or its body, or because it comes from one of `peers`, whose calls
+    are recorded whatever they are; `strict` wants Require and Contact both. `begin_paused` begins with nothing recorded, until a resume."""
+
+    enabled: Annotated[bool, msgspec.Meta(extra=FIXED)] = True
+    strict: bool = False
+    peers: list[str] = []
+    multipart_response: bool = False
+    begin_paused: bool = False
+    streams_max: Annotated[int, msgspec.Meta(ge=1, le=32)] = 8
+    metadata_max_bytes: Annotated[int, msgspec.Meta(ge=1024, le=1 << 20)] = 1 << 20
+    codecs: list[str] = msgspec.field(default_factory=lambda: ["PCMU", "PCMA", "G722", "opus", "L16"])
+
+
+class PauseResume(Section, frozen=True, kw_only=True):
+    """Pausing and resuming over HTTP. What a request does not say is as here. 0 seconds are no limit; a limit is only kept with `auto_resume`."""
 
     enabled: bool = False
-    api_key: Secret = ""
+    pause_recording: bool = True
+    pause_transcription: bool = True
+    send_notifications: bool = True
     max_pause_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     auto_resume: bool = False
+    per_session: bool = True
+    require_auth: bool = True
+    api_key: Secret = ""
 
 
 class Stt(Section, frozen=True, kw_only=True):
@@ -318,22 +388,53 @@ class Stt(Section, frozen=True, kw_only=True):
 
 
 class Pii(Section, frozen=True, kw_only=True):
-    """Detection of personal data."""
+    """Detection of personal data: ssn, credit_card, phone, email. `context_length` is in characters."""
 
     enabled: bool = False
     enabled_types: list[str] = msgspec.field(default_factory=lambda: ["ssn", "credit_card"])
+    redaction_char: Annotated[str, msgspec.Meta(min_length=1, max_length=1)] = "*"
+    preserve_format: bool = True
+    context_length: Annotated[int, msgspec.Meta(ge=0, le=200)] = 20
+    apply_to_transcriptions: bool = True
+    apply_to_recordings: bool = False
+
+
+class Keyword(Section, frozen=True, kw_only=True):
+    """A word or phrase to listen for."""
+
+    pattern: str
+    severity: Literal["low", "medium", "high", "critical"] = "medium"
+
+
+class ComplianceRule(Section, frozen=True, kw_only=True):
+    """What must be said in a call (`contains`), and what must not (`missing`)."""
+
+    id: str
+    description: str = ""
+    severity: Literal["low", "medium", "high", "critical"] = "high"
+    contains: list[str] = []
+    missing: list[str] = []
 
 
 class Analytics(Section, frozen=True, kw_only=True):
-    """Live analytics."""
+    """Live analytics. Keywords are by category."""
 
     enabled: bool = False
+    custom_keywords: dict[str, list[Keyword]] = {}
+    compliance_rules: list[ComplianceRule] = msgspec.field(
+        default_factory=lambda: [
+            ComplianceRule(id="recording_disclosure", description="The caller is told that the call is recorded", contains=["recorded"])
+        ]
+    )
     elasticsearch_addresses: list[str] = []
     elasticsearch_index: str = "call-analytics"
 
 
 class Realtime(Section, frozen=True, kw_only=True):
-    """What is published to RabbitMQ while a call goes on."""
+    """What is published to RabbitMQ while a call goes on. `url` is the broker's, that of the bus where it is empty. Without `exchange` messages go to `queue`.
+
+    A `batch_size` of 1 publishes each message by itself. What the broker does not take waits on disk, up to `spool_max_bytes`.
+    """
 
     enabled: bool = False
     partial_transcripts: bool = True
@@ -341,6 +442,14 @@ class Realtime(Section, frozen=True, kw_only=True):
     sentiment_updates: bool = True
     keyword_detections: bool = True
     speaker_changes: bool = True
+    url: Annotated[str, msgspec.Meta(extra={"url": True})] = ""
+    queue: str = "siprec_realtime"
+    exchange: str = ""
+    routing_key: str = "siprec.realtime"
+    batch_size: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
+    batch_timeout_s: Annotated[float, msgspec.Meta(ge=0.01, le=60)] = 1.0
+    confirm_timeout_s: Annotated[float, msgspec.Meta(ge=0.1, le=60)] = 5.0
+    spool_max_bytes: Annotated[int, msgspec.Meta(ge=1 << 16)] = 1 << 30
 
 
 class Compliance(Section, frozen=True, kw_only=True):
@@ -354,9 +463,10 @@ class Compliance(Section, frozen=True, kw_only=True):
 
 
 class Resources(Section, frozen=True, kw_only=True):
-    """Limits of one machine."""
+    """Limits of one machine: recording sessions, and their streams."""
 
     max_concurrent_calls: Count = 500
+    max_rtp_streams: Count = 1500
 
 
 PLANS = {
@@ -384,7 +494,9 @@ class Config(Section, frozen=True, kw_only=True):
     agent: Agent = Agent()
     network: Network = Network()
     recording: Recording = Recording()
-    pause_resume: Pause = Pause()
+    encryption: Encryption = Encryption()
+    siprec: Siprec = Siprec()
+    pause_resume: PauseResume = PauseResume()
     stt: Stt = Stt()
     pii: Pii = Pii()
     analytics: Analytics = Analytics()

@@ -1,0 +1,1 @@
+"""What becomes of recordings once they are over: their record, their place in the store, encryption, storage elsewhere, retention."""
