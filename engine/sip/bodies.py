@@ -36,8 +36,9 @@ def parts_of(message: Message) -> list[tuple[str, bytes]]:
     return [(part.content_type.decode("latin-1").partition(";")[0].strip().lower(), bytes(part.body)) for part in found]
 
 
-def refusal_of(message: Message) -> tuple[int, list[Header]] | None:
-    """Why the body of a request cannot be worked with (8.2.3): (415, headers), or None. One whose handling is optional always can."""
+def refusal_of(message: Message, also: tuple[str, ...] = ()) -> tuple[int, list[Header]] | None:
+    """Why the body of a request cannot be worked with (8.2.3): (415, headers), or None. One whose handling is optional always can. `also` are media types that
+    the application reads."""
     if not message.body:
         return None
     coding = message.value("Content-Encoding").strip().lower()
@@ -45,9 +46,14 @@ def refusal_of(message: Message) -> tuple[int, list[Header]] | None:
         return 415, [("Accept-Encoding", "identity")]
     kind = message.content_type
     optional = "handling=optional" in message.value("Content-Disposition").replace(" ", "").lower()
-    if message.method in _OF_INVITES and kind not in ("", SDP) and kind not in _MULTIPART and not optional:
-        return 415, [("Accept", ACCEPTED)]
+    if message.method in _OF_INVITES and kind not in ("", SDP, *also) and kind not in _MULTIPART and not optional:
+        return 415, [("Accept", accepted(also))]
     return None
+
+
+def accepted(also: tuple[str, ...] = ()) -> str:
+    """The value of Accept."""
+    return ", ".join((ACCEPTED, *also))
 
 
 def accepts_descriptions(message: Message) -> bool:
@@ -68,4 +74,4 @@ def warning_of(error: EngineError) -> list[Header]:
     return [("Warning", f'{getattr(error, "warning", 399)} trunkline "{said[:200]}"')]
 
 
-__all__ = ["ACCEPTED", "SDP", "accepts_descriptions", "content_type", "description_of", "parts_of", "refusal_of", "warning_of"]
+__all__ = ["ACCEPTED", "SDP", "accepted", "accepts_descriptions", "content_type", "description_of", "parts_of", "refusal_of", "warning_of"]

@@ -104,6 +104,17 @@ class CallUser:
     def on_media(self, call: Call) -> None:
         """An offer was answered: `call.session` says what holds now."""
 
+    def on_body(self, call: Call, message: Message) -> None:
+        """A re-INVITE, an UPDATE, or an ACK of theirs has a body: it is told before what is in it is answered."""
+
+    def describe(self, call: Call, description: bytes, request: Message | None) -> tuple[str, bytes]:
+        """How a description of ours goes out, as (Content-Type, body): by itself, or as a part of more. `request` is what it answers, None where it is an offer."""
+        return bodies.SDP, description
+
+    def description_of(self, message: Message) -> bytes:
+        """The session description of a message; b"" where there is none."""
+        return bodies.description_of(message)
+
     def on_offer_refused(self, call: Call, status: int) -> None:
         """Our offer inside the call was refused; what was agreed before stands."""
 
@@ -162,6 +173,7 @@ class Call:
         "_updating",
         "_wanted",
         "agent",
+        "contact_parameters",
         "credentials",
         "dialog",
         "ending",
@@ -176,6 +188,7 @@ class Call:
         self.user = user
         self.session = session
         self.credentials = credentials
+        self.contact_parameters = ""  # of our Contact: ";+sip.srs"
         self.dialog: Dialog | None = None
         self.state = State.SETUP
         self.ending: Ending | None = None
@@ -288,6 +301,13 @@ class Call:
         """Theirs."""
         return text(parse_address(self.dialog.remote.encode("utf-8", "surrogateescape")).uri) if self.dialog is not None else ""
 
+    def _as_sent(self, description: bytes, request: Message | None = None) -> tuple[list[Header], bytes]:
+        """Headers and body that a description of ours goes out with."""
+        if not description:
+            return [], b""
+        kind, body = self.user.describe(self, description, request)
+        return [("Content-Type", kind)], body
+
     def _must_stand(self) -> None:
         if self.state is not State.CONNECTED or self.dialog is None:
             raise CallError(f"the call does not stand, it is {self.state.value}")
@@ -312,7 +332,7 @@ class Call:
         inside = dialog
 
         def write(via: str, flow: Flow, authorize: Callable[[str, str, bytes], list[Header]]) -> bytes:
-            contact = self.agent.network.contact(flow) if method in REFRESHES_TARGET else ""
+            contact = self.agent.network.contact(flow) + self.contact_parameters if method in REFRESHES_TARGET else ""
             credentials = authorize(method, inside.request_uri, body)
             data = inside.request(method, via=via, contact=contact, headers=[*(headers or ()), *self.agent.user_agent, *credentials], body=body)
             if on_number is not None:
@@ -366,8 +386,9 @@ class Call:
         body = self._made(make)
         if body is None:
             return
+        about, body = self._as_sent(body)
         self._inviting = self._request(
-            "INVITE", headers=[*self._timer_headers(least_s), *self.agent.features, *bodies.content_type(body)], body=body,
+            "INVITE", headers=[*self._timer_headers(least_s), *self.agent.features, *about], body=body,
             on_response=lambda response: self._reinvited(make, response), on_failure=self._reinvite_failed,
         )  # fmt: skip
 
@@ -441,7 +462,7 @@ class Call:
             return
         self._offer = ""
         try:
-            self.session.remote_answer(bodies.description_of(message))
+            self.session.remote_answer(self.user.description_of(message))
         except EngineError as error:
             self.session.rollback()
             self.user.on_offer_refused(self, status_of(error))
@@ -469,8 +490,9 @@ class Call:
             self._updating = None
             self._offer_refused(status, None, again=None)
 
+        about, body = self._as_sent(body)
         self._updating = self._request(
-            "UPDATE", headers=[*self._timer_headers(least_s), *self.agent.features, *bodies.content_type(body)], body=body,
+            "UPDATE", headers=[*self._timer_headers(least_s), *self.agent.features, *about], body=body,
             on_response=answered, on_failure=failed,
         )  # fmt: skip
 
@@ -511,8 +533,10 @@ class Call:
             return
         self._repeating.stop()
         self._repeating = self._server_invite = None
+        if ack.body:
+            self.user.on_body(self, ack)
         if self._offer == "ours":
-            if not ack.body:
+            if not self.user.description_of(ack) and not self._stands_without_answer():
                 self._offer = ""
                 self._bye("us", 0, 'SIP;cause=488;text="no answer in the ACK"')
                 return
@@ -520,12 +544,22 @@ class Call:
         self._acknowledged()
         self._next()
 
+    def _stands_without_answer(self) -> bool:
+        """An offer of what holds already was not answered; whether it was one, which holds on then."""
+        session = self.session
+        if session is None or not getattr(session, "offers_what_holds", False):
+            return False
+        self._offer = ""
+        session.rollback()
+        return True
+
     def _acknowledged(self) -> None:
         """Our 2xx has arrived."""
 
     def _answer_invite(self, invite: InviteServer, *, tag: str, headers: list[Header], body: bytes) -> None:
         """Sends a 2xx, and again until its ACK comes (13.3.1.4)."""
-        data = self.agent.layer.respond(invite, 200, to_tag=tag, headers=[*headers, *bodies.content_type(body)], body=body)
+        about, body = self._as_sent(body, invite.request)
+        data = self.agent.layer.respond(invite, 200, to_tag=tag, headers=[*headers, *about], body=body)
         self._server_invite = invite
 
         def again() -> None:
@@ -564,7 +598,7 @@ class Call:
         elif method == "NOTIFY":
             self._notify_received(transaction)
         elif method == "OPTIONS":
-            self._respond(transaction, 200, headers=[*self.agent.features, ("Accept", bodies.ACCEPTED)])
+            self._respond(transaction, 200, headers=[*self.agent.features, ("Accept", self.agent.accepted)])
         else:
             self._other_received(transaction)
 
@@ -598,6 +632,8 @@ class Call:
             self._respond(transaction, 491)
             return
         self.peer_allows = self.agent.allowed_by(request) or self.peer_allows
+        if request.body:
+            self.user.on_body(self, request)
         settled = self._settled(transaction, lambda: self._described(request))
         if settled is None:
             return
@@ -621,13 +657,14 @@ class Call:
             self._respond(transaction, status_of(error), headers=bodies.warning_of(error))
             return None
         assert transaction.flow is not None
-        return agreement, [("Contact", self.agent.network.contact(transaction.flow)), *headers, *self.agent.features], body
+        contact = self.agent.network.contact(transaction.flow) + self.contact_parameters
+        return agreement, [("Contact", contact), *headers, *self.agent.features], body
 
     def _described(self, request: Message) -> bytes:
         """Our half for an INVITE of theirs: the answer to its offer, or an offer where it has none."""
         if self.session is None:
             return b""
-        offered = bodies.description_of(request)
+        offered = self.user.description_of(request)
         if offered:
             return self.session.remote_offer(offered)
         made = self.session.local_offer()
@@ -637,7 +674,7 @@ class Call:
     def _update_received(self, dialog: Dialog, transaction: NonInviteServer) -> None:
         """RFC 3311 5.2."""
         request = transaction.request
-        offered = bodies.description_of(request)
+        offered = self.user.description_of(request)
         pending = self._offer_in(dialog)
         if self._updating is not None or (offered and pending == "ours"):
             self._respond(transaction, 491)
@@ -647,12 +684,15 @@ class Call:
             return
         session = self._session_of(dialog)
         self.peer_allows = self.agent.allowed_by(request) or self.peer_allows
+        if request.body:
+            self.user.on_body(self, request)
         settled = self._settled(transaction, lambda: session.remote_offer(offered) if offered and session is not None else b"")
         if settled is None:
             return
-        agreement, headers, body = settled
-        self._respond(transaction, 200, headers=[*headers, *bodies.content_type(body)], body=body)
-        if body:
+        agreement, headers, described = settled
+        about, body = self._as_sent(described, request)
+        self._respond(transaction, 200, headers=[*headers, *about], body=body)
+        if described:
             self.user.on_media(self)
         if self.state is State.CONNECTED:
             self._agreed(agreement, as_client=False)

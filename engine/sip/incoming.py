@@ -44,7 +44,7 @@ class IncomingCall(Call):
     @property
     def offered(self) -> bytes:
         """The offer of the INVITE; b"" where it asks for one of ours, or is answered."""
-        return bodies.description_of(self.request) if self.request is not None else b""
+        return self.user.description_of(self.request) if self.request is not None else b""
 
     # ---- wishes ----
 
@@ -68,8 +68,10 @@ class IncomingCall(Call):
             if made is None:
                 return
             body = made
+        about, body = self._as_sent(body, self.request)
+        headers = [*(headers or ()), *about]
         if not reliable:
-            self._provisional(status, [*(headers or ()), *bodies.content_type(body)], body)
+            self._provisional(status, headers, body)
             return
         if body:
             self._described_reliably = True
@@ -77,11 +79,11 @@ class IncomingCall(Call):
             number = self.request.cseq[0] if self.request.cseq else 0
             first = 1 + int(self.agent.chance() * (RSEQ_MAX - 1))
             self._reliable = ReliableAnswers(self.agent.clock, self.agent.timers, number, self._unacknowledged, first=first)
-        self._reliable.send(lambda rseq: self._provisional_reliably(status, rseq, headers or [], body))
+        self._reliable.send(lambda rseq: self._provisional_reliably(status, rseq, headers, body))
 
     def _contact(self) -> Header:
         assert self._flow is not None
-        return ("Contact", self.agent.network.contact(self._flow))
+        return ("Contact", self.agent.network.contact(self._flow) + self.contact_parameters)
 
     def _provisional(self, status: int, headers: list[Header], body: bytes) -> bytes:
         assert self._invite is not None
@@ -90,7 +92,7 @@ class IncomingCall(Call):
         )
 
     def _provisional_reliably(self, status: int, rseq: int, headers: list[Header], body: bytes) -> Callable[[], None]:
-        more = [*headers, ("Require", "100rel"), ("RSeq", str(rseq)), *bodies.content_type(body)]
+        more = [*headers, ("Require", "100rel"), ("RSeq", str(rseq))]
         data = self._provisional(status, more, body)
         invite = self._invite
 
@@ -210,7 +212,7 @@ class IncomingCall(Call):
 
     def _pracked(self, transaction: NonInviteServer) -> None:
         """What a PRACK may carry: the answer to our offer, or an offer of theirs once the first was answered (RFC 3262 5)."""
-        offered = bodies.description_of(transaction.request)
+        offered = self.user.description_of(transaction.request)
         body = b""
         if offered and self._offer == "ours":
             self._take_answer(transaction.request)

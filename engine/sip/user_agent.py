@@ -35,8 +35,6 @@ log = logging.getLogger("trunkline.sip")
 METHODS: Final = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "UPDATE", "PRACK", "REFER", "NOTIFY")
 KNOWN_METHODS: Final = frozenset(METHODS) | {"REGISTER", "SUBSCRIBE", "PUBLISH", "MESSAGE"}
 EXTENSIONS: Final = ("100rel", "timer", "replaces", "norefersub")
-# What may stand in Require of a request: the others are of registrars and proxies.
-REQUIRABLE: Final = frozenset(EXTENSIONS)
 UNBRACKETED_V6: Final = int(UriFlag.UNBRACKETED_V6)
 SCHEMES: Final = frozenset({int(Scheme.SIP), int(Scheme.SIPS), int(Scheme.TEL)})
 
@@ -48,13 +46,16 @@ class OverloadedError(EngineError):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """How a user agent behaves. `reliable`: provisional answers are reliable wherever the caller knows that (RFC 3262)."""
+    """How a user agent behaves. `reliable`: provisional answers are reliable wherever the caller knows that (RFC 3262). `extensions` and `media_types` are what the
+    application knows beside the user agent's own: option tags, and types of bodies."""
 
     product: str = "Trunkline"
     timer: TimerSettings = TimerSettings()
     reliable: bool = False
     calls_max: int = 100_000
     ring_s: float = 180.0
+    extensions: tuple[str, ...] = ()
+    media_types: tuple[str, ...] = ()
 
 
 class Application:
@@ -105,7 +106,10 @@ class UserAgent:
         self.counters = Counters()
         self.allow = ", ".join((*METHODS, *methods))
         product = self.settings.product
-        self.features: list[Header] = [compose.Block.of([("Allow", self.allow), ("Supported", ", ".join(EXTENSIONS))])]
+        extensions = (*EXTENSIONS, *self.settings.extensions)
+        self._requirable = frozenset(extensions)  # in Require of a request: the others are of registrars and proxies
+        self.accepted = bodies.accepted(self.settings.media_types)
+        self.features: list[Header] = [compose.Block.of([("Allow", self.allow), ("Supported", ", ".join(extensions))])]
         self.server: list[Header] = [compose.Block.of([("Server", product)] if product else [])]
         self.user_agent: list[Header] = [compose.Block.of([("User-Agent", product)] if product else [])]
         self.new_call_id = new_call_id
@@ -164,7 +168,7 @@ class UserAgent:
             headers = [
                 ("Via", via), *(("Route", route) for route in identity.routes), ("Max-Forwards", str(compose.MAX_FORWARDS)),
                 ("From", f"<{identity.uri}>;tag={tag}"), ("To", f"<{target}>"), ("Call-ID", call_id), ("CSeq", f"{number} OPTIONS"),
-                ("Contact", self.network.contact(flow)), ("Accept", bodies.ACCEPTED), *self.user_agent, *authorize("OPTIONS", target, b""),
+                ("Contact", self.network.contact(flow)), ("Accept", self.accepted), *self.user_agent, *authorize("OPTIONS", target, b""),
             ]  # fmt: skip
             return compose.request("OPTIONS", target, headers)
 
@@ -260,7 +264,7 @@ class UserAgent:
         elif request.method == "OPTIONS":
             self.counters.options += 1
             status, body = self.application.on_options(request)
-            headers = [*self.features, ("Accept", bodies.ACCEPTED), *bodies.content_type(body)]
+            headers = [*self.features, ("Accept", self.accepted), *bodies.content_type(body)]
             self._refuse(transaction, status, headers, body)
         elif not self.application.on_request(transaction, flow):
             known = request.method in METHODS
@@ -282,12 +286,12 @@ class UserAgent:
         if uri is not None and int(uri.flags) & UNBRACKETED_V6:  # where its host ends cannot be told (RFC 5118 4.2)
             return 400, []
         if request.method == "INVITE" and not bodies.accepts_descriptions(request):
-            return 406, [("Accept", bodies.ACCEPTED)]
+            return 406, [("Accept", self.accepted)]
         if request.tokens.header("Require"):
-            unknown = [text for element in request.elements("Require") if (text := element.strip().decode("latin-1").lower()) not in REQUIRABLE]
+            unknown = [text for element in request.elements("Require") if (text := element.strip().decode("latin-1").lower()) not in self._requirable]
             if unknown and request.method != "REGISTER":
                 return 420, [("Unsupported", ", ".join(name for name in unknown if name.isascii() and name.isprintable())[:200] or "unknown")]
-        return bodies.refusal_of(request) if request.body else None
+        return bodies.refusal_of(request, self.settings.media_types) if request.body else None
 
     def _called(self, invite: InviteServer, flow: Flow) -> None:
         """An INVITE that begins a call."""
