@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import itertools
 import logging
 import os
@@ -23,6 +24,7 @@ from engine._native import plane as native
 from engine._native.writer import Writer
 from engine.codecs import CodecUnavailable, opus
 from engine.errors import EngineError
+from engine.media.port_range import PortRange
 from engine.media.settings import PlaneSettings, StreamSettings
 from engine.srtp import functions_address
 
@@ -31,6 +33,7 @@ Address = tuple[str, int]
 Random = Callable[[int], bytes]
 DIGITS: Final = "0123456789*#ABCD"
 PORT_TRIES: Final = 64
+TAKEN: Final = (errno.EADDRINUSE, errno.EACCES)  # by somebody else; what else goes wrong would go wrong with every port
 log = logging.getLogger("trunkline.media")
 
 
@@ -92,8 +95,9 @@ class StreamListener:
 class MediaPort:
     """Bound sockets for RTP and RTCP. `host` and `port` are where they are; a shared one is for many streams, told apart by source and SSRC."""
 
-    def __init__(self, plane: MediaPlane, index: int, rtp: socket.socket, control: socket.socket | None, shared: bool) -> None:
+    def __init__(self, plane: MediaPlane, index: int, rtp: socket.socket, control: socket.socket | None, shared: bool, *, of_range: bool) -> None:
         self.index = index
+        self.of_range = of_range
         self.shared = shared
         self.host, self.port = rtp.getsockname()[:2]
         self.control_port = control.getsockname()[1] if control is not None else self.port
@@ -249,7 +253,8 @@ class MediaPlane:
         self._mixes = list(range(settings.mixes))[::-1]
         self._clips: dict[int, MediaStream] = {}
         self._tags = itertools.count(1)
-        self._resting: dict[int, float] = {}
+        ports = settings.ports
+        self._range = None if ports is None else PortRange(*ports, quarantine_s=settings.quarantine_s, clock=time.monotonic, choice=self._choice)
         self._stopped: asyncio.Future[None]
         self._closed_ports: dict[int, asyncio.Future[None]] = {}
 
@@ -299,38 +304,39 @@ class MediaPlane:
             if one is not None:
                 one.setblocking(False)
                 _room(one, size)
-        made = MediaPort(self, self._free_ports.pop(), rtp, control, shared)
+        made = MediaPort(self, self._free_ports.pop(), rtp, control, shared, of_range=not port)
         self._ports[made.index] = made
         self.native.open_port(made.index, rtp.fileno(), -1 if control is None else control.fileno(), made.host, made.port, shared=shared)
         return made
 
     def _bind(self, host: str, port: int, rtcp: bool) -> tuple[socket.socket, socket.socket | None]:
+        if port or self._range is None:
+            return self._bind_anywhere(host, port, rtcp)
         last: OSError | None = None
-        for wanted in [port] if port else self._candidates():
+        for wanted in self._range.take():
             try:
                 return _bound_pair(host, wanted, rtcp)
             except OSError as error:
                 last = error
-        if port and last is not None:
-            raise last
+                self._range.give_back(wanted)
+                if error.errno not in TAKEN:
+                    break
         raise MediaFull(f"no media port of {self.settings.ports} is free on {host}") from last
 
-    def _candidates(self) -> Sequence[int]:
-        """Even ports, at random, so that nobody can guess where the next call is; those that were just in use come last."""
-        if self.settings.ports is None:
-            return [0] * PORT_TRIES
-        first, last = self.settings.ports
-        now = time.monotonic()
-        self._resting = {port: until for port, until in self._resting.items() if until > now}
-        taken = {one.port for one in self._ports.values()}
-        free = [port for port in range(first + first % 2, last, 2) if port not in taken]
-        self._choice.shuffle(free)
-        return sorted(free, key=lambda port: port in self._resting)
+    def _bind_anywhere(self, host: str, port: int, rtcp: bool) -> tuple[socket.socket, socket.socket | None]:
+        last: OSError | None = None
+        for _ in range(1 if port else PORT_TRIES):
+            try:
+                return _bound_pair(host, port, rtcp)
+            except OSError as error:
+                last = error
+        if port and last is not None:
+            raise last
+        raise MediaFull(f"no media port is free on {host}") from last
 
     def _close_port(self, port: MediaPort) -> None:
         if self._ports.get(port.index) is port and port.index not in self._closed_ports:
             self._closed_ports[port.index] = self.loop.create_future()
-            self._resting[port.port] = time.monotonic() + self.settings.quarantine_s
             self.native.close_port(port.index)
 
     # ---- streams ----
@@ -436,6 +442,8 @@ class MediaPlane:
         if port is not None:
             port._release()
             self._free_ports.append(index)
+            if port.of_range and self._range is not None:
+                self._range.give_back(port.port)
         waiting = self._closed_ports.pop(index, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
@@ -461,7 +469,7 @@ def _bound_pair(host: str, port: int, rtcp: bool) -> tuple[socket.socket, socket
         if not rtcp:
             return rtp, None
         if bound % 2:
-            raise OSError("RTP has an even port")
+            raise OSError(errno.EADDRINUSE, "RTP has an even port")
         control = socket.socket(family, socket.SOCK_DGRAM)
         try:
             control.bind((host, bound + 1))
