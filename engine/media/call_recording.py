@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from engine.media.manifest import Channel, Interval, Manifest
+import msgspec
+
+from engine.media.manifest import Channel, Interval, IntervalType, Manifest, iso
 from engine.media.plane import MediaPlane, MediaStream
-from engine.media.recorder import Leg, Plan, Recorder, Recording, iso
+from engine.media.recorder import Leg, Plan, Recorder, Recording
 from engine.rtp.quality import rate
 
 _LAWS = {"PCMU": ("ulaw", 0), "PCMA": ("alaw", 1)}
@@ -40,7 +42,7 @@ class CallRecording:
         self._recorder = recorder
         self._clock_ns = clock_ns
         self._tracks: dict[int, MediaStream] = {}
-        self._pauses: dict[int, int] = {}  # track -> ms at which it was paused
+        self._closed: dict[tuple[IntervalType, int | None], tuple[int, str, str]] = {}  # cause and track (None: all) -> since ms, reason, actor
         self._intervals: list[Interval] = []
 
     @classmethod
@@ -59,34 +61,48 @@ class CallRecording:
         self._tracks[track] = stream
         if self.plan.capture:
             stream.capture(self.recording.number, track)
-        if track in self._pauses:
+        if self._is_closed(track):
             stream.pause_recording(True)
 
-    def pause(self, track: int | None = None, *, reason: str = "", actor: str = "") -> None:
-        """Silence is written from now on, for one track or for all, until `resume`."""
-        now_ms = self._now_ms()
-        for each in self._of(track):
-            if each not in self._pauses:
-                self._pauses[each] = now_ms
-                if each in self._tracks and self._tracks[each].is_open:
-                    self._tracks[each].pause_recording(True)
-        self._reason = reason, actor
+    async def extend(self, leg: Leg) -> int:
+        """Another leg, that joins now: its track. Raises RecordingRefused, OSError."""
+        track = await self.recording.extend(leg)
+        self.plan = msgspec.structs.replace(self.plan, legs=(*self.plan.legs, leg))
+        return track
 
-    def resume(self, track: int | None = None) -> None:
-        """What is said is recorded again."""
-        for each in self._of(track):
-            self._end_pause(each)
-            if each in self._tracks and self._tracks[each].is_open:
-                self._tracks[each].pause_recording(False)
+    def rename(self, track: int, leg: Leg) -> None:
+        """Whose sound a track is turned out to be another's."""
+        legs = list(self.plan.legs)
+        legs[track] = leg
+        self.plan = msgspec.structs.replace(self.plan, legs=tuple(legs))
 
-    def _end_pause(self, track: int) -> None:
-        since_ms = self._pauses.pop(track, None)
-        if since_ms is not None:
-            reason, actor = self._reason
-            self._intervals.append(Interval(type="pause", start_ms=since_ms, end_ms=self._now_ms(), reason=reason or f"track {track}", actor=actor))
+    def note(self, interval: Interval) -> None:
+        """A stretch of time that the manifest is to tell of."""
+        self._intervals.append(interval)
 
-    def _of(self, track: int | None) -> list[int]:
-        return list(range(len(self.plan.legs))) if track is None else [track]
+    def pause(self, track: int | None = None, *, cause: IntervalType = "pause", reason: str = "", actor: str = "") -> None:
+        """Silence is written from now on, for one track or for all, until `resume` for the same cause; other causes close it too."""
+        if (cause, track) not in self._closed:
+            self._closed[cause, track] = (self._now_ms(), reason, actor)
+            self._obey(track)
+
+    def resume(self, track: int | None = None, *, cause: IntervalType = "pause") -> None:
+        """What is said is recorded again, where nothing else keeps the track closed."""
+        closed = self._closed.pop((cause, track), None)
+        if closed is not None:
+            since_ms, reason, actor = closed
+            tracks = () if track is None else (track,)
+            self._intervals.append(Interval(type=cause, start_ms=since_ms, end_ms=self._now_ms(), reason=reason, actor=actor, tracks=tracks))
+            self._obey(track)
+
+    def _is_closed(self, track: int) -> bool:
+        return any(of is None or of == track for _, of in self._closed)
+
+    def _obey(self, track: int | None) -> None:
+        for each, stream in self._tracks.items():
+            if stream.is_open and track in (None, each):
+                stream.pause_recording(self._is_closed(each))
+        self._plane.publish()  # not behind this turn of the event loop
 
     def _now_ms(self) -> int:
         return max((self._clock_ns() - self.origin_ns) // 1_000_000, 0)
@@ -97,8 +113,8 @@ class CallRecording:
             if stream.is_open:
                 stream.stop_recording()
                 stream.stop_capture()
-        for track in list(self._pauses):
-            self._end_pause(track)
+        for cause, track in list(self._closed):
+            self.resume(track, cause=cause)
         self._plane.end_recording(self.recording.number)
         return await self.recording.finish(channels=self._channels(), intervals=self._intervals, warnings=warnings)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +16,7 @@ import msgspec
 
 VERSION = 1
 State = Literal["complete", "partial", "recovered"]
-IntervalType = Literal["pause", "hold", "silence", "pii", "gap"]
+IntervalType = Literal["pause", "mute", "hold", "silence", "pii", "gap"]
 
 
 class RecordedFile(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -48,13 +49,14 @@ class Channel(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Interval(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A stretch of the timeline that is not what was said."""
+    """A stretch of the timeline that is not what was said, on these tracks; on all where none are named."""
 
     type: IntervalType
     start_ms: int
     end_ms: int
     reason: str = ""
     actor: str = ""
+    tracks: tuple[int, ...] = ()
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +82,11 @@ class ChainHead(msgspec.Struct, frozen=True):
     before: str
     name: str
     sha256: str
+
+
+def iso(seconds: float) -> str:
+    """A time in ISO 8601 with milliseconds, UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def encode(manifest: Manifest) -> bytes:

@@ -14,7 +14,7 @@ import os
 import random
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -287,6 +287,11 @@ class MediaPlane:
     def numbers(self) -> dict[str, int]:
         """Counters of the plane."""
         return self.native.numbers()
+
+    @property
+    def ports(self) -> tuple[int, int]:
+        """Media ports that are in use, and how many there are; 0 where the system gives them."""
+        return len(self._ports), (len(self._ports) + self._range.free if self._range is not None else 0)
 
     def random_number(self, bits: int) -> int:
         """For SSRCs, sequence numbers and timestamps, which nobody may guess (RFC 3550 8.1)."""

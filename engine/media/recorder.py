@@ -14,19 +14,18 @@ import secrets
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
 import msgspec
 
 from engine._native import writer as native
-from engine.media.errors import RecordingFull, RecordingRefused
-from engine.media.manifest import Channel, Interval, Manifest, State
-from engine.media.staging import Folder, Staged, StagedFile, check_id, seal, stage, unstage
+from engine.media.errors import NotSealed, RecordingFull, RecordingRefused
+from engine.media.joining import WAV_FORMATS, merge, pad
+from engine.media.manifest import Channel, Interval, Manifest, State, iso
+from engine.media.staging import Folder, Staged, StagedFile, check_id, restage, seal, stage, unstage
 
 Kind = Literal["pcm16", "ulaw", "alaw", "opus"]
-WAV_FORMATS: Final = {"pcm16": native.WAV_PCM16, "ulaw": native.WAV_ULAW, "alaw": native.WAV_ALAW}
 FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 THREADS: Final = 2
 T = TypeVar("T")
@@ -55,11 +54,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     keep_wav: bool = False
 
 
-def iso(seconds: float) -> str:
-    """A time in ISO 8601 with milliseconds, UTC."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def files_of(recording_id: str, plan: Plan) -> list[StagedFile]:
     """The files of a plan: each leg, all of them together, the capture. Raises RecordingRefused."""
     tracks = tuple(range(len(plan.legs)))
@@ -82,6 +76,26 @@ def files_of(recording_id: str, plan: Plan) -> list[StagedFile]:
     return files
 
 
+def extended(staged: Staged, leg: Leg) -> Staged:
+    """The plan with another leg. A merged file of WAV legs becomes one of all legs, under another name until it is made. Raises RecordingRefused."""
+    track = len(staged.channels)
+    model = next((file for file in staged.files if file.channels == 1 and file.tracks == (0,)), None)
+    if model is None or track >= native.TRACKS_MAX:
+        raise RecordingRefused(f"a recording of {track} legs without files of their own, or as many as there may be, takes no other")
+    extension = model.name.rpartition(".")[2]
+    name = f"{staged.recording_id}-leg{track}.{extension}"
+    files = [file for file in staged.files if file.channels <= 1]
+    files.append(msgspec.structs.replace(model, staged=f".{name}.part", name=name, tracks=(track,)))
+    dropped = list(staged.dropped)
+    for merged in [file for file in staged.files if file.name == f"{staged.recording_id}.{extension}"]:
+        if merged in files:
+            files.remove(merged)
+        dropped.append(merged.staged)
+        files.append(msgspec.structs.replace(merged, staged=f".{staged.recording_id}.of{track + 1}.part", channels=track + 1, tracks=tuple(range(track + 1))))
+    channels = (*staged.channels, Channel(track, leg.label, leg.name))
+    return msgspec.structs.replace(staged, files=tuple(files), channels=channels, dropped=tuple(dropped))
+
+
 def output_of(file: StagedFile, fd: int) -> native.Output:
     """A file as the writer wants it."""
     if file.format == "pcap":
@@ -97,6 +111,7 @@ class Recording:
     def __init__(self, recorder: Recorder, staged: Staged, plan_fd: int, fds: list[int], number: int, start_s: float) -> None:
         self.staged, self.number, self.start_s = staged, number, start_s
         self._recorder, self._plan_fd, self._fds = recorder, plan_fd, fds
+        self._outputs = list(staged.files)  # of the writer, by their numbers
         self._over: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._sealed: asyncio.Task[Manifest] | None = None
         self._intervals: list[Interval] = []
@@ -107,6 +122,19 @@ class Recording:
         """Ends it, after what was given until now, where the media plane does not."""
         self._recorder.writer.close(self.number)
 
+    async def extend(self, leg: Leg) -> int:
+        """A leg that joins while it runs: its track, silent until now. The merged file is made anew of all legs in the end. Raises RecordingRefused where there is no room
+        for another, OSError."""
+        staged = extended(self.staged, leg)
+        file = next(each for each in staged.files if each not in self.staged.files and each.channels == 1)
+        fd = await self._recorder.in_thread(lambda: self._recorder.folder.create(file.staged))
+        self._fds.append(fd)
+        self._recorder.writer.add(self.number, output_of(file, fd))
+        self._outputs.append(file)
+        self.staged = staged
+        await self._recorder.in_thread(lambda: restage(self._plan_fd, staged))
+        return len(staged.channels) - 1
+
     async def finish(
         self, *, channels: Iterable[Channel] | None = None, intervals: Iterable[Interval] = (), warnings: Iterable[str] = ()
     ) -> Manifest:
@@ -116,6 +144,19 @@ class Recording:
             self._sealed = asyncio.create_task(self._seal(channels, list(intervals), list(warnings)))
         return await asyncio.shield(self._sealed)
 
+    async def discard(self) -> None:
+        """It is not wanted after all: nothing of it stays."""
+        self.close()
+        await self._over
+        self._recorder.writer.release(self.number)
+        await self._recorder.in_thread(lambda: unstage(self._recorder.folder, self.staged))
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._recorder.forget(self)
+        for fd in (*self._fds, self._plan_fd):  # the lock goes with the plan: what could not be sealed may be recovered
+            os.close(fd)
+
     async def _seal(self, channels: Iterable[Channel] | None, intervals: list[Interval], warnings: list[str]) -> Manifest:
         samples = await self._over
         results = self._recorder.writer.results(self.number)
@@ -123,7 +164,7 @@ class Recording:
         duration_ms = round(samples * 1000 / self.staged.rate_hz)
         for output, (since_ms, error) in self._failed.items():
             self._gap(output, since_ms, max(duration_ms, since_ms), error)
-        warnings += self._warnings + [text for file, result in zip(self.staged.files, results, strict=False) for text in missing(file, result)]
+        warnings += self._warnings + [text for file, result in zip(self._outputs, results, strict=False) for text in missing(file, result)]
         state: State = "partial" if warnings or not samples else "complete"
         if not samples:
             warnings.append("no sound came")
@@ -133,11 +174,25 @@ class Recording:
             intervals=tuple(sorted([*intervals, *self._intervals], key=lambda each: (each.start_ms, each.end_ms))), warnings=tuple(warnings),
         )  # fmt: skip
         try:
-            return await self._recorder.in_thread(lambda: seal(self._recorder.folder, self.staged, manifest))
+            return await self._recorder.in_thread(lambda: self._sealed_with(manifest, samples))
         finally:
-            self._recorder.forget(self)
-            for fd in (*self._fds, self._plan_fd):  # the lock goes with the plan: what could not be sealed may be recovered
+            self._let_go()
+
+    def _sealed_with(self, manifest: Manifest, frames: int) -> Manifest:
+        folder = self._recorder.folder
+        merged = next((file for file in self.staged.files if file not in self._outputs), None)
+        if merged is not None:
+            legs = {file.tracks[0]: file for file in self.staged.files if file.channels == 1 and file is not merged}
+            folder.unlink(merged.staged)  # of a seal that failed
+            fd = folder.create(merged.staged)
+            try:
+                merge(folder, merged, legs, fd, frames)
+                pad(fd, merged, frames)
+            except OSError as error:
+                raise NotSealed(f"{self.staged.recording_id} stays staged: {error.strerror or error}") from error
+            finally:
                 os.close(fd)
+        return seal(folder, self.staged, manifest)
 
     def told(self, event: native.Event, now_s: float) -> str:
         """Takes note of an event; what there is to say of it, or nothing."""
@@ -149,13 +204,13 @@ class Recording:
         if event.kind == native.FAILED:
             self._failed[event.output] = now_ms, event.error
             what = "the disk is full" if event.error in FULL else os.strerror(event.error)
-            return f"{self.staged.files[event.output].name} cannot be written: {what}"
+            return f"{self._outputs[event.output].name} cannot be written: {what}"
         since_ms, error = self._failed.pop(event.output, (now_ms, event.error))
         self._gap(event.output, since_ms, now_ms, error)
-        return f"{self.staged.files[event.output].name} is written again after {now_ms - since_ms} ms"
+        return f"{self._outputs[event.output].name} is written again after {now_ms - since_ms} ms"
 
     def _gap(self, output: int, start_ms: int, end_ms: int, error: int) -> None:
-        reason = f"{self.staged.files[output].name}: {os.strerror(error)}"
+        reason = f"{self._outputs[output].name}: {os.strerror(error)}"
         self._intervals.append(Interval(type="gap", start_ms=start_ms, end_ms=end_ms, reason=reason, actor="disk"))
 
 

@@ -15,16 +15,13 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
-import numpy as np
 
-from engine._native import writer as native
 from engine.errors import EngineError
-from engine.media.manifest import Manifest, problems
-from engine.media.recorder import WAV_FORMATS, iso
-from engine.media.staging import PLAN_SUFFIX, Folder, Staged, StagedFile, seal, unstage
+from engine.media.joining import frames_in, merge, pad
+from engine.media.manifest import Manifest, iso, problems
+from engine.media.staging import PLAN_SUFFIX, Folder, Staged, seal, unstage
 
 PLAN_MAX_BYTES: Final = 1 << 20
-SILENCE: Final = {"pcm16": 0, "ulaw": 0xFF, "alaw": 0xD5}
 DIED: Final = "the process that recorded this died; up to 250 ms of each leg may be missing at the end"
 
 
@@ -35,51 +32,6 @@ class Recovered:
     plan: str
     manifest: Manifest | None
     problem: str = ""
-
-
-# ---- WAV ----
-
-
-def _header(file: StagedFile, frames: int) -> bytes:
-    return native.wav_header(WAV_FORMATS[file.codec], file.channels, file.rate_hz, frames)
-
-
-def _frame_bytes(file: StagedFile) -> int:
-    return file.channels * (2 if file.codec == "pcm16" else 1)
-
-
-def _frames(fd: int, file: StagedFile) -> int:
-    """Whole frames that lie behind the header, whatever that says."""
-    return max(os.fstat(fd).st_size - len(_header(file, 0)), 0) // _frame_bytes(file)
-
-
-def _pad_wav(fd: int, file: StagedFile, frames: int) -> None:
-    """Silence up to `frames`, nothing behind them, and the header that says so."""
-    offset, there = len(_header(file, 0)), _frames(fd, file)
-    silence, piece = SILENCE[file.codec], 1 << 20
-    end = offset + there * _frame_bytes(file)
-    wanted = offset + frames * _frame_bytes(file)
-    os.ftruncate(fd, end)
-    if silence:
-        for at in range(end, wanted, piece):
-            os.pwrite(fd, bytes([silence]) * min(piece, wanted - at), at)
-    os.ftruncate(fd, wanted + wanted % 2)
-    os.pwrite(fd, _header(file, frames), 0)
-
-
-def _merge(folder: Folder, merged: StagedFile, legs: dict[int, StagedFile], fd: int, frames: int) -> None:
-    """The merged file anew, out of its legs."""
-    kind = np.int16 if merged.codec == "pcm16" else np.uint8
-    offset, target, piece = len(_header(legs[merged.tracks[0]], 0)), len(_header(merged, 0)), 1 << 18
-    sources = [folder.open(legs[track].staged) for track in merged.tracks]
-    try:
-        for first in range(0, frames, piece):
-            count = min(piece, frames - first)
-            raw = [os.pread(each, count * kind().itemsize, offset + first * kind().itemsize) for each in sources]
-            os.pwrite(fd, np.stack([np.frombuffer(each, kind) for each in raw], axis=1).tobytes(), target + first * _frame_bytes(merged))
-    finally:
-        for each in sources:
-            os.close(each)
 
 
 # ---- Ogg and pcap ----
@@ -148,11 +100,11 @@ def _repair_wavs(folder: Folder, staged: Staged, opened: dict[str, int], samples
     """All WAV files of one length, the merged one made anew where it has less than its legs; that length."""
     wavs = [file for file in staged.files if file.format == "wav"]
     legs = {file.tracks[0]: file for file in wavs if file.channels == 1 and file.name != f"{staged.recording_id}.wav"}
-    longest = max([samples, *(_frames(opened[file.staged], file) for file in wavs)])
+    longest = max([samples, *(frames_in(opened[file.staged], file) for file in wavs)])
     for file in sorted(wavs, key=lambda each: each not in legs.values()):  # legs first
-        if file not in legs.values() and _frames(opened[file.staged], file) < longest and all(track in legs for track in file.tracks):
-            _merge(folder, file, legs, opened[file.staged], longest)
-        _pad_wav(opened[file.staged], file, longest)
+        if file not in legs.values() and frames_in(opened[file.staged], file) < longest and all(track in legs for track in file.tracks):
+            merge(folder, file, legs, opened[file.staged], longest)
+        pad(opened[file.staged], file, longest)
     return longest
 
 
@@ -197,7 +149,7 @@ def _is_sealed(folder: Folder, names: list[str], staged: Staged) -> bool:
 
 def _recover(folder: Folder, names_there: list[str], plan: str, plan_fd: int) -> Recovered:
     staged = msgspec.json.decode(os.pread(plan_fd, PLAN_MAX_BYTES, 0), type=Staged)
-    names = [staged.plan_name, *(each for file in staged.files for each in (file.staged, file.name))]
+    names = [staged.plan_name, *staged.dropped, *(each for file in staged.files for each in (file.staged, file.name))]
     if plan != staged.plan_name or any(os.path.basename(name) != name for name in names):
         return Recovered(plan, None, "its names are not those of this folder")
     if _is_sealed(folder, names_there, staged):

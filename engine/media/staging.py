@@ -51,7 +51,8 @@ class StagedFile(msgspec.Struct, frozen=True):
 
 
 class Staged(msgspec.Struct, frozen=True):
-    """The plan beside the files: all that is needed to finish them without whoever began them. Times are ISO 8601, UTC."""
+    """The plan beside the files: all that is needed to finish them without whoever began them. Times are ISO 8601, UTC. `dropped` are staged files that others take the
+    place of."""
 
     recording_id: str
     call_id: str
@@ -61,6 +62,7 @@ class Staged(msgspec.Struct, frozen=True):
     channels: tuple[Channel, ...]
     compress: bool = False
     keep_wav: bool = True
+    dropped: tuple[str, ...] = ()
 
     @property
     def plan_name(self) -> str:
@@ -160,13 +162,19 @@ def stage(folder: Folder, staged: Staged) -> tuple[int, list[int]]:
     return plan_fd, fds
 
 
+def restage(plan_fd: int, staged: Staged) -> None:
+    """Another plan in the place of one that is shorter; its lock stays."""
+    os.pwrite(plan_fd, msgspec.json.encode(staged), 0)
+    os.fsync(plan_fd)
+
+
 def unstage(folder: Folder, staged: Staged) -> None:
     """Takes the dot files away; the plan last, which would find them again."""
     for file in staged.files:
         folder.unlink(file.staged)
         folder.unlink(f"{file.staged}.flac")
-    folder.unlink(staged.manifest_name)
-    folder.unlink(staged.plan_name)
+    for name in (*staged.dropped, staged.manifest_name, staged.plan_name):
+        folder.unlink(name)
 
 
 def sha256_of(fd: int) -> str:

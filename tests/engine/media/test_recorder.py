@@ -410,3 +410,57 @@ def test_a_producer_that_finds_no_block_is_told(tmp_path: Path) -> None:
         os.close(gate)
 
     run(tmp_path, case)
+
+
+# ---- legs that join ----
+
+
+@pytest.mark.parametrize("merged", [True, False])
+def test_a_leg_that_joins_is_silent_before_and_in_the_merged_file(tmp_path: Path, merged: bool) -> None:
+    async def case(made: Bench) -> None:
+        recording = await made.recorder.start("r1", Plan(legs=TWO, merged=merged))
+        for track in range(2):
+            made.writer.append(recording.number, track, 0, noise(4000, track))
+        assert await recording.extend(Leg("3", "carol")) == 2
+        made.writer.append(recording.number, 0, 4000, noise(4000, 5))
+        made.writer.append(recording.number, 2, 6000, noise(2000, 2))
+        made.writer.end(recording.number)
+        done = await recording.finish()
+        names = {"r1-leg0.wav", "r1-leg1.wav", "r1-leg2.wav", "r1.json", ".manifests"}
+        assert made.names() == (names | {"r1.wav"} if merged else names)
+        late = np.concatenate([np.zeros(6000, np.int16), noise(2000, 2)])
+        assert np.array_equal(made.pcm("r1-leg2.wav")[:, 0], late)
+        if merged:
+            whole = made.pcm("r1.wav")
+            assert whole.shape == (8000, 3) and np.array_equal(whole[:, 2], late)
+            assert np.array_equal(whole[:, 0], np.concatenate([noise(4000, 0), noise(4000, 5)])) and not whole[4000:, 1].any()
+        assert (done.state, [one.label for one in done.channels]) == ("complete", ["1", "2", "3"])
+        assert manifests.problems(made.folder / "r1.json") == []
+
+    run(tmp_path, case)
+
+
+def test_there_is_an_end_to_joining(tmp_path: Path) -> None:
+    async def case(made: Bench) -> None:
+        recording = await made.recorder.start("r1", Plan(legs=TWO))
+        for number in range(2, 16):
+            assert await recording.extend(Leg(str(number))) == number
+        with pytest.raises(RecordingRefused):
+            await recording.extend(Leg("one too many"))
+        made.writer.append(recording.number, 15, 0, noise(800, 3))
+        made.writer.end(recording.number)
+        await recording.finish()
+        assert made.pcm("r1.wav").shape == (800, 16) and np.array_equal(made.pcm("r1.wav")[:, 15], noise(800, 3))
+
+    run(tmp_path, case)
+
+
+def test_a_recording_that_is_not_wanted_leaves_nothing(tmp_path: Path) -> None:
+    async def case(made: Bench) -> None:
+        recording = await made.recorder.start("r1", Plan(legs=TWO))
+        made.writer.append(recording.number, 0, 0, noise(800))
+        await recording.discard()
+        assert made.names() == set() and made.recorder.running == 0
+        await (await record(made)).finish()  # its place is free, and its name
+
+    run(tmp_path, case)

@@ -25,7 +25,7 @@ from engine._native import writer as native
 from engine.media import manifest as manifests
 from engine.media import recovery, staging
 from engine.media.manifest import Channel
-from engine.media.recorder import Leg, Plan, Recorder, files_of
+from engine.media.recorder import Leg, Plan, Recorder, extended, files_of
 from engine.media.staging import Folder, Staged
 from engine.media.wav import WavFile
 
@@ -357,3 +357,21 @@ def test_a_recorder_that_starts_anew_finds_what_another_left(tmp_path: Path) -> 
         return found
 
     assert [each.plan for each in asyncio.run(case())] == [".r1.recording"]
+
+
+def test_a_merged_file_that_a_leg_joined_is_made_anew(tmp_path: Path) -> None:
+    """The process died while its old merged file, of two channels, still lay there."""
+    folder = Folder(tmp_path)
+    made = staged(folder, Plan(legs=(Leg("1"), Leg("2"))))
+    longer = extended(made, Leg("3"))
+    (tmp_path / made.plan_name).write_bytes(msgspec.json.encode(longer))
+    for track, count in ((0, 900), (1, 500), (2, 800)):
+        leg = next(file for file in longer.files if file.tracks == (track,))
+        content = native.wav_header(native.WAV_PCM16, 1, 8000, 0) + noise(count, track).tobytes()
+        (tmp_path / leg.staged).write_bytes(content)
+    (found,) = recovery.recover(folder)
+    assert found.manifest is not None and found.manifest.state == "recovered"
+    whole = pcm(tmp_path / "r1.wav")
+    assert whole.shape == (900, 3) and np.array_equal(whole[:800, 2], noise(800, 2)) and np.array_equal(whole[:, 0], noise(900, 0))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".manifests", "r1-leg0.wav", "r1-leg1.wav", "r1-leg2.wav", "r1.json", "r1.wav"]
+    assert manifests.problems(tmp_path / "r1.json") == []
