@@ -43,6 +43,7 @@ CALL_ID_MAX_BYTES: Final = 512
 MESSAGE_MAX_BYTES: Final = 1 << 21  # more than any transport takes
 ENDS_KEPT: Final = 16_384
 BEGINNING_MESSAGES: Final = 32  # of a call with too many: how it was set up is what the rest is judged by
+WITH_DIGITS: Final = (b"INFO ", b"NOTIFY ", b"MESSAGE ")  # of requests whose bodies may be key presses
 MESSAGES_LEAST: Final = 64  # a bound below would leave no call that can be judged
 CUT_TO: Final = 0.5  # of a bound, so that not every further message cuts again
 BUSY_BYTES: Final = 65_536  # of calls with less, nothing is taken: that would be long work for little room
@@ -126,6 +127,12 @@ def tables_of(trace: LiveTrace) -> Tables:
     return tables
 
 
+def without_digits(data: bytes) -> bytes:
+    """The message with its body blotted out, where it is of a kind that brings digits (INFO: RFC 6086; NOTIFY: RFC 4730; MESSAGE)."""
+    head, blank, body = data.partition(b"\r\n\r\n")
+    return head + blank + b"*" * len(body) if head.startswith(WITH_DIGITS) else data
+
+
 class Counters:
     """What was not kept: `refused` messages for which there was no room, `unnamed` without a usable Call-ID, `omitted` of busy calls,
     `unreadable` on the disk; `forgotten` calls that had to go before their time."""
@@ -168,6 +175,7 @@ class LiveTraces:
         self._ends: dict[tuple[str, tuple[str, int], tuple[str, int]], bytes] = {}
         self._refused_until_ns = 0
         self._closed = False
+        self._masked: set[str] = set()
         self._counts = [0] * len(STATES)
         self._spool = Spool(folder, segment_bytes=told.segment_bytes)
         try:
@@ -227,7 +235,17 @@ class LiveTraces:
 
     def on_wire(self, data: bytes, flow: Flow, sent: bool) -> None:
         """The same for what passes a transaction layer, which calls this; it is noted as of now."""
-        self.note(call_id_of(data), data, sent, flow.transport, flow.local, flow.peer, self._clock())
+        call_id = call_id_of(data)
+        if self._masked and call_id in self._masked:
+            data = without_digits(data)
+        self.note(call_id, data, sent, flow.transport, flow.local, flow.peer, self._clock())
+
+    def mask(self, call_id: str, masked: bool) -> None:
+        """What may be digits in messages of a call is not kept from now on, or is again. A call that ends is masked no more."""
+        if masked:
+            self._masked.add(call_id)
+        else:
+            self._masked.discard(call_id)
 
     def began(self, call_id: str) -> None:
         """What has this Call-ID is a call, which is up. To be told once its first message was noted; else nothing happens."""
@@ -238,6 +256,7 @@ class LiveTraces:
 
     def ended(self, call_id: str) -> None:
         """The call is over: it is forgotten `retention_s` from now. Nothing happens for one that is not up."""
+        self._masked.discard(call_id)
         call = self._calls.get(call_id)
         if call is not None and call.state == UP:
             self._set_state(call, ENDED)
@@ -252,6 +271,14 @@ class LiveTraces:
             self._counts[call.state] -= 1
             self._over.pop(call_id, None)
             self._spool.release(call.places)
+
+    def erase(self, call_id: str) -> int:
+        """Forgets a call, and overwrites what is on the disk of it; how many messages. Raises OSError."""
+        self.forget(call_id)
+        try:
+            return self._spool.scrub(call_id.encode("utf-8", "surrogateescape"))
+        except UnicodeEncodeError:
+            return 0
 
     def sweep(self) -> None:
         """Forgets what is due, a bounded number at a time. To be called now and then where no call ends."""

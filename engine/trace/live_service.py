@@ -4,6 +4,7 @@
     live.messages  CallWanted     LiveTrace
     live.report    CallWanted     LiveReport
     live.ladder    LadderWanted   LiveLadder
+    live.forget    CallWanted     int: messages that were overwritten
 
 A worker that knows nothing of a Call-ID fails with `live.unknown_call`. What is drawn and explained is drawn and explained in a thread of
 the worker, one at a time; a process that asks often had better take the messages and do it itself (`engine.trace.live: tables_of`), so that
@@ -32,6 +33,7 @@ CALLS_SUBJECT: Final = "live.calls"
 MESSAGES_SUBJECT: Final = "live.messages"
 REPORT_SUBJECT: Final = "live.report"
 LADDER_SUBJECT: Final = "live.ladder"
+FORGET_SUBJECT: Final = "live.forget"
 CALLS_MAX: Final = 1000
 ASK_S: Final = 5.0
 # Of a worker without live calls: it answers, and has none.
@@ -117,6 +119,7 @@ class LiveService:
         bus.serve(MESSAGES_SUBJECT, self.messages)
         bus.serve(REPORT_SUBJECT, self.report)
         bus.serve(LADDER_SUBJECT, self.ladder)
+        bus.serve(FORGET_SUBJECT, self.forget)
 
     async def calls(self, message: Message) -> LiveCalls:
         """The newest calls."""
@@ -139,6 +142,10 @@ class LiveService:
         trace = self._live.trace(wanted.call_id)
         told = await self._aside(lambda: drawn(trace, wanted.shape))
         return LiveLadder(trace.call, text=told) if isinstance(told, str) else LiveLadder(trace.call, told)
+
+    async def forget(self, message: Message) -> int:
+        """Nothing of a call stays. Raises OSError."""
+        return self._live.erase(message.read(CallWanted).call_id)
 
     async def _aside(self, work: Callable[[], Result]) -> Result:
         async with self._one:
@@ -190,6 +197,6 @@ async def ask_calls(bus: Bus, workers: Sequence[str], wanted: CallsWanted, *, ti
 
 
 __all__ = [
-    "CALLS_MAX", "CALLS_SUBJECT", "LADDER_SUBJECT", "MESSAGES_SUBJECT", "REPORT_SUBJECT", "CallWanted", "CallsWanted", "LadderWanted",
+    "CALLS_MAX", "CALLS_SUBJECT", "FORGET_SUBJECT", "LADDER_SUBJECT", "MESSAGES_SUBJECT", "REPORT_SUBJECT", "CallWanted", "CallsWanted", "LadderWanted",
     "LiveCalls", "LiveLadder", "LiveReport", "LiveService", "Shape", "ask", "ask_calls", "drawn",
 ]  # fmt: skip

@@ -790,3 +790,54 @@ def test_the_hostile_scene_is_harmless(tmp_path: Path) -> None:
     for call in live.calls(("up", "ended", "other")):
         live.report(call.call_id)
     assert CALLEE == US
+
+
+# ---- what is not to stay ----
+
+
+def info(call_id: str, digit: str) -> bytes:
+    body = f"Signal={digit}\r\nDuration=160\r\n"
+    head = f"INFO sip:x SIP/2.0\r\nCall-ID: {call_id}\r\nContent-Type: application/dtmf-relay\r\nContent-Length: {len(body)}\r\n\r\n"
+    return (head + body).encode()
+
+
+def content_of(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.glob("*.spool"))
+
+
+def test_digits_of_a_masked_call_are_not_kept(tmp_path: Path) -> None:
+    class Way:
+        transport, local, peer = "UDP", LOCAL, REMOTE
+
+    live = LiveTraces(tmp_path, clock=Clock())
+    live.on_wire(info("a@x", "7"), Way(), False)  # type: ignore[arg-type]
+    live.mask("a@x", True)
+    live.on_wire(info("a@x", "8"), Way(), False)  # type: ignore[arg-type]
+    live.on_wire(info("b@x", "9"), Way(), False)  # type: ignore[arg-type]
+    live.mask("a@x", False)
+    live.on_wire(info("a@x", "6"), Way(), False)  # type: ignore[arg-type]
+    kept = content_of(tmp_path)
+    assert [digit for digit in b"6789" if b"Signal=%c" % digit in kept] == list(b"679")
+    texts = [message.text for message in live.trace("a@x").messages]
+    assert len(texts) == 3 and texts[1].endswith(b"\r\n\r\n" + b"*" * 24)
+    live.close()
+
+
+@pytest.mark.parametrize("segment_bytes", [4096, 1 << 20])
+def test_an_erased_call_leaves_no_byte_of_it(tmp_path: Path, segment_bytes: int) -> None:
+    """In the segment that is open and in closed ones; forgotten messages too. All others stay, for a successor too."""
+    settings = LiveSettings(segment_bytes=segment_bytes, spool_max_bytes=8 << 20)
+    live = LiveTraces(tmp_path, settings=settings, clock=Clock())
+    for number in range(60):
+        small(live, "secret-call@x" if number % 3 else "other@x", 300, at_ns=number)
+    live.note("secret-call@x", b"INVITE sip:+4930123456 SIP/2.0\r\nCall-ID: secret-call@x", False, "UDP", LOCAL, REMOTE, 99)
+    before = [message.text for message in live.trace("other@x").messages]
+    live.forget("secret-call@x")
+    assert b"secret-call" in content_of(tmp_path)
+    assert live.erase("secret-call@x") == 41 and live.erase("secret-call@x") == 0
+    assert b"secret-call" not in content_of(tmp_path) and b"+4930123456" not in content_of(tmp_path)
+    assert [message.text for message in live.trace("other@x").messages] == before
+    live.close()
+    again = LiveTraces(tmp_path, settings=settings, clock=Clock())
+    assert len(again) == 1 and [message.text for message in again.trace("other@x").messages] == before
+    again.close()
