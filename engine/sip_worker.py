@@ -43,6 +43,7 @@ from engine.sip.session_timer import TimerSettings
 from engine.sip.transaction import NonInviteServer
 from engine.sip.transaction_layer import branched
 from engine.sip.user_agent import Application, Settings
+from engine.siprec import server as siprec_server
 from engine.trace.live import LiveSettings, LiveTraces
 
 KEY_BYTES: Final = 16
@@ -166,12 +167,14 @@ class Desk(Application, CallUser):
         worker.tokens[call] = token
         if worker.live is not None:
             worker.live.began(call.call_id)
+        if worker.recordings is not None and worker.recordings.take(call):
+            return
         call.user = self
         if worker.config.sip.answer == "nobody":
             call.refuse(480)
             return
         host = worker.endpoint.host_toward(call.flow)
-        if worker.media is not None:
+        if worker.media is not None and worker.config.sip.answer in ("echo", "record"):
             answered = AnsweredMedia(worker.media, host, worker.config.sip.advertised, worker.config.sip.answer, call.call_id)
             worker.answered[call] = answered
             call.session = answered.session
@@ -226,6 +229,7 @@ class SipWorker:
         sip = config.sip
         self.config = config
         self.index = index
+        self._count = count
         self.listeners = listeners_of(sip)
         self.guard = Guard(guard_settings(sip), loop)
         self.tokens: dict[Call, guards.Call] = {}
@@ -238,16 +242,21 @@ class SipWorker:
         self.router = Router(index, count, key, folder, self._deliver, udp_flow=self._udp_flow, on_orphan=self._orphan, on_overload=self._full)
         timer = TimerSettings(expires_s=sip.session_expires_s, min_se_s=sip.min_se_s)
         self.live = LiveTraces(folder / f"live-{index}", settings=LiveSettings(address=sip.advertised)) if self.listeners else None
+        siprec = config.siprec.enabled
+        settings = Settings(
+            timer=timer, calls_max=sip.calls_max, extensions=(siprec_server.OPTION,) if siprec else (), media_types=siprec_server.MEDIA_TYPES if siprec else ()
+        )
         self.endpoint = Endpoint(
-            Desk(self), settings=Settings(timer=timer, calls_max=sip.calls_max),
+            Desk(self), settings=settings,
             tls=tls_of(sip, listening=any(one.transport in SECURE for one in self.listeners)),
             resolver=Resolver(servers=sip.dns_servers) if self.listeners else None, admit=self._admit, judge=self._judge, on_malformed=self._malformed, methods=METHODS,
             new_call_id=self.router.new_call_id, receiver=self.router.receiver, may_stay=self._opened, on_closed=self._closed,
             may_answer=self._may_answer, on_wire=self.live.on_wire if self.live is not None else None,
         )  # fmt: skip
         self.ledger: Ledger | None = None
-        has_media = bool(self.listeners) and sip.answer in ("echo", "record")
+        has_media = bool(self.listeners) and (siprec or sip.answer in ("echo", "record"))
         self.media = MediaWorker(config, index, count, recordings or folder.parent / config.recording.directory) if has_media else None
+        self.recordings: siprec_server.RecordingServer | None = None
         self.answered: dict[Call, AnsweredMedia] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticks = 0
@@ -286,6 +295,9 @@ class SipWorker:
             return
         if self.media is not None:
             await self.media.open()
+            if self.config.siprec.enabled:
+                self.recordings = siprec_server.RecordingServer(self.config, self, self.media, self._folder, self.index, self._count)
+                self.recordings.open()
         self.router.open()
         for listener in self.listeners:
             await self.endpoint.listen(listener, reuse_port=True)
@@ -310,7 +322,10 @@ class SipWorker:
 
     def reload(self, config: Config) -> None:
         """Takes over what can change: lists, trunks, users. Raises ValueError, and changes nothing then."""
-        self.guard.configure(guard_settings(config.sip))
+        settings = guard_settings(config.sip)
+        if self.recordings is not None:
+            self.recordings.configure(config)
+        self.guard.configure(settings)
         self.config = config
 
     async def close(self, grace_s: float = GRACE_S) -> int:
@@ -326,6 +341,8 @@ class SipWorker:
             self._lag.cancel()
         await self.endpoint.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.recordings is not None:
+            await self.recordings.close()
         if self.media is not None:
             await self.media.close()
         self.router.close()
@@ -342,6 +359,15 @@ class SipWorker:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def host_toward(self, flow: Flow) -> str:
+        """Our address, as the other end of a flow reaches it."""
+        return self.endpoint.host_toward(flow)
+
+    def masks(self, call_id: str, masked: bool) -> None:
+        """What may be digits in messages of a call is not kept from now on, or is again."""
+        if self.live is not None:
+            self.live.mask(call_id, masked)
 
     # ---- messages ----
 
@@ -454,6 +480,7 @@ class SipWorker:
             "live": len(self.live) if self.live is not None else 0,
             "ledger": len(self.ledger) if self.ledger is not None else 0, "tokens": len(self.tokens),
             **(self.media.numbers() if self.media is not None else {}),
+            **({"sessions": len(self.recordings), "has_room": int(self.recordings.has_room)} if self.recordings is not None else {}),
         }  # fmt: skip
 
 

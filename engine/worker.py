@@ -26,6 +26,7 @@ from engine.bus.presence import BEAT_S, HUB_GONE_S, HUB_VARIABLE, keep_beating
 from engine.config import ConfigError, load_environment
 from engine.errors import EngineError
 from engine.sip_worker import SipWorker, folder_of
+from engine.siprec.service import SessionService
 from engine.supervisor import RELOAD_TOPIC, rss_bytes
 from engine.trace.live_service import LiveService
 
@@ -79,6 +80,10 @@ class Worker:
             bus.serve(STATUS_SUBJECT, self._status)
             if self.sip is not None and self.sip.live is not None:
                 LiveService(self.sip.live).serve(bus)
+            if self.sip is not None and self.sip.recordings is not None:
+                SessionService(self.sip.recordings, time.time).serve(bus)
+        if self.sip is not None and self.sip.recordings is not None:
+            self.sip.recordings.publish = self._hub.publish
         await self._hub.subscribe(RELOAD_TOPIC, self._reload)
         beats = asyncio.create_task(
             keep_beating(self._hub, lambda: not self._stop.is_set(), interval_s=beat_s, hub_gone_s=hub_gone_s)

@@ -296,10 +296,12 @@ class S3(Section, frozen=True, kw_only=True):
 
 
 class RecordingStorage(Section, frozen=True, kw_only=True):
-    """Where recordings go when they are over. Without `keep_local` the local copy goes once the remote one was verified."""
+    """Where recordings go when they are over. Without `keep_local` the local copy goes once the remote one was verified. `folder` is one on another volume, used where
+    no bucket is."""
 
     enabled: bool = False
     keep_local: bool = True
+    folder: str = ""
     s3: S3 = S3()
 
 
@@ -346,13 +348,15 @@ class Encryption(Section, frozen=True, kw_only=True):
 
 class Siprec(Section, frozen=True, kw_only=True):
     """The recording server (RFC 7866). A call is a recording session by its Require, its Contact or its body, or because it comes from one of `peers`, whose calls
-    are recorded whatever they are; `strict` wants Require and Contact both. `begin_paused` begins with nothing recorded, until a resume."""
+    are recorded whatever they are; `strict` wants Require and Contact both. `begin_paused` begins with nothing recorded, until a resume. `pause_offers` asks the other side
+    to stop sending while a recording is paused."""
 
     enabled: Annotated[bool, msgspec.Meta(extra=FIXED)] = True
     strict: bool = False
     peers: list[str] = []
     multipart_response: bool = False
     begin_paused: bool = False
+    pause_offers: bool = False
     streams_max: Annotated[int, msgspec.Meta(ge=1, le=32)] = 8
     metadata_max_bytes: Annotated[int, msgspec.Meta(ge=1024, le=1 << 20)] = 1 << 20
     codecs: list[str] = msgspec.field(default_factory=lambda: ["PCMU", "PCMA", "G722", "opus", "L16"])

@@ -10,10 +10,12 @@ from engine.siprec.facts import SessionFacts
 
 SESSION_TOPIC: Final = "siprec.session"  # SessionEvent, by the worker that has the session
 QUALITY_TOPIC: Final = "siprec.quality"  # QualityReport, every few seconds by each worker
+SIGNALLING_TOPIC: Final = "siprec.signalling"  # SignallingEvent, by the worker: for the audit log
 TRANSCRIPT_TOPIC: Final = "speech.transcript"  # Transcript, as it was heard: only the keeper listens
 TRANSCRIPTION_TOPIC: Final = "live.transcription"  # LiveMessage, redacted: for sockets
 ANALYTICS_TOPIC: Final = "live.analytics"  # LiveMessage, for sockets
 
+SignallingKind = Literal["sip.invite.success", "sip.invite.failure", "sip.bye.received", "sip.cancel.received"]
 SessionEventKind = Literal["started", "updated", "paused", "resumed", "muted", "unmuted", "ended", "recorded"]
 
 
@@ -48,6 +50,17 @@ class QualityReport(msgspec.Struct, frozen=True, kw_only=True):
 
     at: float
     calls: tuple[CallQuality, ...]
+
+
+class SignallingEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A message that began or ended a recording session, or was to. `headers` are those of an INVITE, Authorization left out."""
+
+    event: SignallingKind
+    at: float
+    call_id: str
+    status: int = 0
+    reason: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Word(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -85,6 +98,20 @@ class LiveMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 __all__ = [
-    "ANALYTICS_TOPIC", "QUALITY_TOPIC", "SESSION_TOPIC", "TRANSCRIPTION_TOPIC", "TRANSCRIPT_TOPIC", "CallQuality", "LegQuality", "LiveMessage", "QualityReport",
-    "SessionEvent", "SessionEventKind", "Transcript", "Word",
+    "ANALYTICS_TOPIC",
+    "QUALITY_TOPIC",
+    "SESSION_TOPIC",
+    "SIGNALLING_TOPIC",
+    "TRANSCRIPTION_TOPIC",
+    "TRANSCRIPT_TOPIC",
+    "CallQuality",
+    "LegQuality",
+    "LiveMessage",
+    "QualityReport",
+    "SessionEvent",
+    "SessionEventKind",
+    "SignallingEvent",
+    "SignallingKind",
+    "Transcript",
+    "Word",
 ]  # fmt: skip

@@ -1,0 +1,198 @@
+"""The streams of a recording session, and the tracks that they are recorded to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from engine.errors import EngineError
+from engine.media.call_recording import CallRecording, plan_of
+from engine.media.manifest import Manifest
+from engine.media.path import CallMedia, PathPolicy, format_of
+from engine.media.plane import MediaPlane, MediaStream
+from engine.media.recorder import Leg, Recorder
+from engine.rtp.quality import rate
+from engine.sdp.negotiated import NegotiatedMedia
+from engine.siprec.events import LegQuality
+from engine.siprec.facts import ChannelFacts
+
+POLICY: Final = PathPolicy(source="learn", sends=False, idle_sends=False)
+NOWHERE: Final = ("0.0.0.0", "::")
+log = logging.getLogger("trunkline.siprec")
+
+
+def is_held(line: NegotiatedMedia) -> bool:
+    """Whether an m= line is there and silent: inactive, or with the address that means as much (RFC 3264 8.4)."""
+    return line.accepted and (not line.receives or line.remote_host in NOWHERE)
+
+
+def rate_of(lines: Sequence[NegotiatedMedia]) -> int:
+    """The highest rate that any of the lines may be heard at: that of the files."""
+    rates = [made.sample_rate_hz or made.clock_rate_hz for line in lines for one in line.receive if (made := format_of(one, POLICY)) and made.kind == "audio"]
+    return max(rates, default=8000)
+
+
+class Legs:
+    """The media of one session. A track belongs to a label, or to the place of an m= line that has none; it is never given to another."""
+
+    def __init__(self, plane: MediaPlane, recorder: Recorder, media: CallMedia, on_fault: Callable[[str], None]) -> None:
+        self.media = media
+        self.lines: tuple[NegotiatedMedia, ...] = ()
+        self.recording: CallRecording | None = None
+        self._plane, self._recorder, self._on_fault = plane, recorder, on_fault
+        self._tracks: dict[str, int] = {}  # key of a line -> track
+        self._streams: dict[int, MediaStream] = {}  # track -> the stream that was last on it
+        self._heard: dict[int, tuple[int, int]] = {}  # track -> packets received and lost when it was last asked how it sounds
+        self._extending: asyncio.Task[None] | None = None
+
+    @staticmethod
+    def _key(line: NegotiatedMedia) -> str:
+        return f"label {line.label}" if line.label else f"line {line.index}"
+
+    def track_of(self, line: NegotiatedMedia) -> int | None:
+        """The track of an m= line."""
+        return self._tracks.get(self._key(line))
+
+    @property
+    def count(self) -> int:
+        """Tracks there are."""
+        return len(self._tracks)
+
+    async def begin(
+        self, recording_id: str, call_id: str, lines: Sequence[NegotiatedMedia], order: Sequence[int], leg_of: Callable[[NegotiatedMedia], Leg], *,
+        untouched: bool, merged: bool,
+    ) -> CallRecording:  # fmt: skip
+        """Makes the files, for lines that are about to be agreed. `order` are places of lines, in the order of their channels. Raises RecordingRefused, OSError."""
+        accepted = {line.index: line for line in lines if line.accepted}
+        ordered = [accepted.pop(index) for index in order if index in accepted] + list(accepted.values())
+        for line in ordered:
+            self._tracks.setdefault(self._key(line), len(self._tracks))
+        legs = [leg_of(next(line for line in ordered if self.track_of(line) == track)) for track in range(len(self._tracks))] or [Leg()]
+        codecs = [line.receive[0].name for line in ordered if line.receive]
+        plan = plan_of(legs, codecs, rate_hz=rate_of(ordered), call_id=call_id, untouched=untouched, merged=merged)
+        self.recording = await CallRecording.begin(self._recorder, self._plane, recording_id, plan)
+        return self.recording
+
+    def agreed(self, lines: Sequence[NegotiatedMedia], leg_of: Callable[[NegotiatedMedia], Leg]) -> None:
+        """Streams follow what was agreed. Raises MediaFull, PathError."""
+        before, self.lines = self.lines, tuple(lines)
+        held_before = {line.index for line in before if is_held(line)}
+        self.media.apply(lines)
+        recording = self.recording
+        if recording is None:
+            return
+        late = []
+        for line in self.lines:
+            if not line.accepted:
+                continue
+            track = self.track_of(line)
+            if track is None:
+                late.append(line)
+                continue
+            self._connect(track, line)
+            if is_held(line):
+                recording.pause(track, cause="hold")
+            elif line.index in held_before:
+                recording.resume(track, cause="hold")
+        if late:
+            self._extending = asyncio.create_task(self._extend(self._extending, late, leg_of))
+
+    def _connect(self, track: int, line: NegotiatedMedia) -> None:
+        stream = self.media.streams.get(line.index)
+        if stream is not None and self._streams.get(track) is not stream and self.recording is not None:
+            self._streams[track] = stream
+            self._heard.pop(track, None)
+            self.recording.add(track, stream)
+
+    async def _extend(self, before: asyncio.Task[None] | None, lines: Sequence[NegotiatedMedia], leg_of: Callable[[NegotiatedMedia], Leg]) -> None:
+        """Legs that join: each gets a track, one after the other."""
+        if before is not None:
+            await before
+        for line in lines:
+            if self.recording is None or self.track_of(line) is not None:
+                continue
+            try:
+                track = await self.recording.extend(leg_of(line))
+            except (EngineError, OSError) as error:
+                self._on_fault(f"a leg that joined is not recorded: {error}")
+                continue
+            self._tracks[self._key(line)] = track
+            now = next((one for one in self.lines if one.accepted and self._key(one) == self._key(line)), None)
+            if now is not None:
+                self._connect(track, now)
+                if is_held(now):
+                    self.recording.pause(track, cause="hold")
+
+    def facts(self, parties: Mapping[int, tuple[str, tuple[int, ...]]], is_muted: Callable[[int], bool]) -> tuple[ChannelFacts, ...]:
+        """Channels as they are now. `parties`: of the m= lines, stream id and places."""
+        made: dict[int, ChannelFacts] = {}
+        for line in self.lines:
+            track = self.track_of(line)
+            if track is None or (track in made and not line.accepted):
+                continue
+            stream_id, places = parties.get(line.index, ("", ()))
+            codec = line.receive[0].name if line.receive else ""
+            made[track] = ChannelFacts(
+                index=track, label=line.label, stream_id=stream_id, parties=places, direction=line.direction if line.accepted else "ended", codec=codec,
+                muted=is_muted(track), **self._counts(track, codec),
+            )  # fmt: skip
+        return tuple(made[track] for track in sorted(made))
+
+    def _counts(self, track: int, codec: str) -> dict[str, Any]:
+        stream = self._streams.get(track)
+        if stream is None:
+            return {}
+        counts = stream.counts()
+        told: dict[str, Any] = {name: counts[name] for name in ("lost", "late", "duplicate")} | {"packets": counts["received"]}
+        if counts["remote_ssrc"] and codec:
+            loss = min(100.0 * (counts["lost"] + counts["late"]) / max(counts["expected"], 1), 100.0)
+            told |= {"jitter_ms": round(counts["jitter_ms"], 3), "mos": round(rate(codec, loss_percent=loss).mos_listening, 2)}
+        return told
+
+    def quality(self) -> tuple[LegQuality, ...]:
+        """How each leg is heard since this was last asked; only those in which something came."""
+        told = []
+        for track, stream in self._streams.items():
+            if not stream.is_open:
+                continue
+            counts = stream.counts()
+            packets, lost = counts["received"], counts["lost"] + counts["late"]
+            packets_before, lost_before = self._heard.get(track, (0, 0))
+            self._heard[track] = packets, lost
+            came, missing = packets - packets_before, max(lost - lost_before, 0)
+            if came <= 0:
+                continue
+            loss = 100.0 * missing / (came + missing)
+            mos = rate(stream.settings.formats[0].codec, loss_percent=loss).mos_listening
+            told.append(LegQuality(index=track, packets=came, loss_percent=round(loss, 3), jitter_ms=round(counts["jitter_ms"], 3), mos=round(mos, 2)))
+        return tuple(told)
+
+    def totals(self) -> dict[str, int]:
+        """Packets of all its streams: received, received_bytes, lost, late, duplicate."""
+        found = dict.fromkeys(("received", "received_bytes", "lost", "late", "duplicate"), 0)
+        for stream in self._streams.values():
+            counts = stream.counts()
+            for name in found:
+                found[name] += counts.get(name, 0)
+        return found
+
+    def last_heard_ns(self) -> int:
+        """When a packet came last, on CLOCK_MONOTONIC; 0: never."""
+        return max((stream.counts()["last_ns"] for stream in self._streams.values()), default=0)
+
+    def stop(self) -> None:
+        """Streams end; their ports are free again."""
+        self.media.close()
+
+    async def finish(self, warnings: Sequence[str]) -> Manifest | None:
+        """Seals the files, behind the last of what came. Raises NotSealed."""
+        self.stop()
+        await asyncio.gather(*(stream.closed for stream in self._streams.values()))
+        if self._extending is not None:
+            await self._extending
+        return await self.recording.finish(warnings) if self.recording is not None else None
+
+
+__all__ = ["POLICY", "Legs", "is_held", "rate_of"]

@@ -1,0 +1,139 @@
+"""The document beside a recording: kept up while the session goes on, so that it survives the process, and given its name at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from typing import Final, Literal
+
+import msgspec
+
+from engine.media.staging import Folder
+from engine.siprec.document import PART_SUFFIX, SUFFIX, Body, SessionDocument
+
+BODIES_MAX: Final = 512
+BYTES_MAX: Final = 8 << 20
+log = logging.getLogger("trunkline.siprec")
+
+
+class Bodies:
+    """Every body that came or went, as it was; of too many the first and the latest."""
+
+    def __init__(self) -> None:
+        self._kept: list[Body] = []
+        self._bytes = 0
+        self.dropped = 0
+
+    def add(self, at: float, direction: Literal["in", "out"], method: str, content_type: str, content: bytes, status: int = 0) -> None:
+        """Keeps one."""
+        while self._kept and (len(self._kept) >= BODIES_MAX or self._bytes + len(content) > BYTES_MAX):
+            gone = self._kept.pop(min(1, len(self._kept) - 1))
+            self._bytes -= len(gone.content)
+            self.dropped += 1
+        self._kept.append(Body(at=at, direction=direction, method=method, content_type=content_type, content=content.decode("latin-1"), status=status))
+        self._bytes += len(content)
+
+    def all(self) -> tuple[Body, ...]:
+        """In the order in which they came."""
+        return tuple(self._kept)
+
+
+def write_part(folder: Folder, recording_id: str, content: bytes) -> None:
+    """The document of a session that goes on, in the place of the one before. Raises OSError."""
+    name = f".{recording_id}{PART_SUFFIX}"
+    fresh = f"{name}.new"
+    folder.unlink(fresh)
+    fd = folder.create(fresh)
+    try:
+        with open(fd, "wb", closefd=False) as file:
+            file.write(content)
+        os.rename(fresh, name, src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
+    except BaseException:
+        folder.unlink(fresh)
+        raise
+    finally:
+        os.close(fd)
+
+
+def write_whole(folder: Folder, recording_id: str, content: bytes) -> None:
+    """The document of a session that is over, synced. Raises OSError."""
+    write_part(folder, recording_id, content)
+    name = f".{recording_id}{PART_SUFFIX}"
+    fd = folder.open(name, os.O_RDWR)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.rename(name, f"{recording_id}{SUFFIX}", src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
+    folder.sync()
+
+
+class Journal:
+    """The document of one session. What changes is written soon, in a thread; a hundred changes at once are one write."""
+
+    def __init__(self, folder: Folder, recording_id: str, make: Callable[[], SessionDocument], in_thread: Callable[[Callable[[], None]], Awaitable[None]]) -> None:
+        self._folder, self._recording_id, self._make, self._in_thread = folder, recording_id, make, in_thread
+        self._writing: asyncio.Task[None] | None = None
+        self._is_dirty = False
+        self._is_over = False
+
+    def changed(self) -> None:
+        """Something is different."""
+        self._is_dirty = True
+        if not self._is_over and (self._writing is None or self._writing.done()):
+            self._writing = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        while self._is_dirty and not self._is_over:
+            self._is_dirty = False
+            content = msgspec.json.encode(self._make())
+            try:
+                await self._in_thread(lambda content=content: write_part(self._folder, self._recording_id, content))  # type: ignore[misc]
+            except OSError as error:
+                log.warning("the document of %s could not be written: %s", self._recording_id, error.strerror)
+
+    async def finish(self) -> None:
+        """Writes it for good. Raises OSError."""
+        self._is_over = True
+        if self._writing is not None:
+            await self._writing
+        content = msgspec.json.encode(self._make())
+        await self._in_thread(lambda: write_whole(self._folder, self._recording_id, content))
+
+    async def discard(self) -> None:
+        """It is not wanted: nothing was recorded."""
+        self._is_over = True
+        if self._writing is not None:
+            await self._writing
+        await self._in_thread(lambda: self._folder.unlink(f".{self._recording_id}{PART_SUFFIX}"))
+
+
+def finish_left(folder: Folder) -> list[str]:
+    """Gives the documents their names that a process left that died, where their recording has been recovered or sealed; which. Those of no recording go."""
+    done = []
+    for name in sorted(os.listdir(folder.fd)):
+        if not (name.startswith(".") and name.endswith(PART_SUFFIX)):
+            continue
+        recording_id = name[1 : -len(PART_SUFFIX)]
+        plan, manifest = f".{recording_id}.recording", f"{recording_id}.json"
+        exists = {each for each in (plan, manifest) if os.access(each, os.F_OK, dir_fd=folder.fd, follow_symlinks=False)}
+        if plan in exists:
+            continue  # it runs, or waits to be recovered
+        with contextlib.suppress(OSError, msgspec.MsgspecError):
+            if manifest in exists:
+                document = msgspec.json.decode(folder.read(name), type=SessionDocument)
+                write_whole(folder, recording_id, msgspec.json.encode(_ended(document)))
+                done.append(recording_id)
+            else:
+                folder.unlink(name)
+    return done
+
+
+def _ended(document: SessionDocument) -> SessionDocument:
+    return msgspec.structs.replace(document, session=msgspec.structs.replace(document.session, state="ended"))
+
+
+__all__ = ["Bodies", "Journal", "finish_left", "write_part", "write_whole"]

@@ -1,0 +1,510 @@
+"""What a recording session knows of its call: documents of metadata, one after the other, as one view (RFC 7865 5.1), and whose voices are in which m= line.
+
+A participant has a place, which is its own for as long as the session lasts: files and transcripts point at it. Who leaves is closed, who comes is appended, and nobody moves.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from engine.siprec.facts import Party
+from engine.siprec.identities import address_of, is_placeholder, same_party
+from engine.siprec.metadata import CommunicationSession, Group, Metadata, Participant, Stream, instant
+from engine.siprec.vendor import numbers_of, roles_of
+
+PARTIES_MAX: Final = 1024  # of one session, those who left counted too
+VOICES_MAX: Final = 1024  # streams whose former senders are remembered
+_CLOCK_SET: Final = 946_684_800.0  # 2000: a client that says an earlier time has no clock
+
+By = Literal["association", "participant_ref", "inline", "stream_id", "former", "position", ""]
+
+
+class Changes(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What a document changed: places of parties, and streams by their identifiers or labels. `became` has pairs of places: a placeholder, which is closed, and who it was."""
+
+    joined: tuple[int, ...] = ()
+    left: tuple[int, ...] = ()
+    renamed: tuple[int, ...] = ()
+    became: tuple[tuple[int, int], ...] = ()
+    streams_added: tuple[str, ...] = ()
+    streams_removed: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.joined or self.left or self.renamed or self.became or self.streams_added or self.streams_removed)
+
+
+class OfferedLine(msgspec.Struct, frozen=True, kw_only=True):
+    """An m= line of the description: its place, a=label and the cname of a=ssrc."""
+
+    index: int
+    label: str = ""
+    cname: str = ""
+
+
+class ChannelParties(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose voices are in an m= line, by place: `parties` send into it now, `former` did before. `by` is how that is known; "position" is a guess, "former" that nobody
+    sends at present (a hold) and those who did are still there."""
+
+    index: int
+    label: str = ""
+    stream_id: str = ""
+    parties: tuple[int, ...] = ()
+    former: tuple[int, ...] = ()
+    by: By = ""
+
+
+class _Member:
+    """A participant with a place. `key` is what it is found by, see `View._key`; `sessions` those it is in, `was_in` those it ever was in."""
+
+    __slots__ = ("aors", "identifier", "joined", "key", "left", "names", "place", "role", "sessions", "was_in")
+
+    def __init__(self, place: int, key: str, identifier: str, joined: float) -> None:
+        self.place, self.key, self.identifier, self.joined = place, key, identifier, joined
+        self.left: float | None = None
+        self.aors: tuple[str, ...] = ()
+        self.names: tuple[str, ...] = ()
+        self.role = ""
+        self.sessions: dict[str, None] = {}
+        self.was_in: dict[str, None] = {}
+
+    @property
+    def is_placeholder(self) -> bool:
+        return bool(self.aors) and is_placeholder(self.aors[0])
+
+    def facts(self) -> Party:
+        return Party(
+            place=self.place, participant_id=self.identifier, aor=address_of(self.aors[0]) if self.aors else "", name=self.names[0] if self.names else "", role=self.role,
+            joined=_iso(self.joined), left="" if self.left is None else _iso(self.left), aors=self.aors, session_ids=tuple(self.was_in),
+        )  # fmt: skip
+
+
+class View:
+    """The call as it is known now. `apply` takes each document in the order they came."""
+
+    def __init__(self) -> None:
+        self._members: list[_Member] = []
+        self._places: dict[str, int] = {}  # by key
+        self._groups: dict[str, Group] = {}
+        self._sessions: dict[str, CommunicationSession] = {}
+        self._seen_sessions: dict[str, None] = {}
+        self._seen_groups: dict[str, None] = {}
+        self._streams: dict[tuple[str, str], Stream] = {}
+        self._sends: dict[str, tuple[str, ...]] = {}
+        self._inline: dict[str, tuple[str, ...]] = {}
+        self._voices: dict[str, dict[int, None]] = {}
+
+    # ---- what is known ----
+
+    @property
+    def participants(self) -> tuple[Party, ...]:
+        """Everyone who is or was in the call, by place."""
+        return tuple(member.facts() for member in self._members)
+
+    @property
+    def present(self) -> tuple[int, ...]:
+        """Places of those who are in the call now."""
+        return tuple(member.place for member in self._members if member.left is None)
+
+    @property
+    def session_ids(self) -> tuple[str, ...]:
+        """Communication sessions that are or were recorded, in the order they came."""
+        return tuple(self._seen_sessions)
+
+    @property
+    def group_ids(self) -> tuple[str, ...]:
+        return tuple(self._seen_groups)
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        return tuple(self._groups.values())
+
+    @property
+    def sessions(self) -> tuple[CommunicationSession, ...]:
+        """Communication sessions that are recorded now."""
+        return tuple(self._sessions.values())
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        return tuple(self._streams.values())
+
+    def sends(self, place: int) -> tuple[str, ...]:
+        """Streams that a participant sends, as the metadata names them."""
+        key = self._members[place].key
+        return self._sends.get(key) or self._inline.get(key, ())
+
+    def parties_of_stream(self, stream: str) -> tuple[int, ...]:
+        """Places of those who send into a stream now, by its identifier or else its label."""
+        found = next((one for one in self.streams if one.stream_id == stream), None) or next((one for one in self.streams if one.label == stream), None)
+        return self.senders(found or Stream(stream_id=stream))[0]
+
+    def senders(self, stream: Stream) -> tuple[tuple[int, ...], By]:
+        """Who sends into a stream now, and how that is known."""
+        present = [member for member in self._members if member.left is None and self._may_send(member, stream)]
+        if found := self._naming(self._sends, present, stream):
+            return found, "association"
+        if stream.participant_ids:
+            named = set(stream.participant_ids)
+            if found := tuple(member.place for member in present if member.identifier in named):
+                return found, "participant_ref"
+        return self._naming(self._inline, present, stream), "inline"
+
+    def former(self, stream: Stream) -> tuple[int, ...]:
+        """Who ever sent into a stream, by the order in which they came to it."""
+        return tuple(self._voices.get(_identity(stream), ()))
+
+    def _may_send(self, member: _Member, stream: Stream) -> bool:
+        """Of streams with one identifier in several sessions, each has the voices of its own session."""
+        if not stream.session_id or not member.sessions or stream.session_id in member.sessions:
+            return True
+        return sum(one.stream_id == stream.stream_id for one in self.streams) < 2
+
+    def _naming(self, sends: dict[str, tuple[str, ...]], present: list[_Member], stream: Stream) -> tuple[int, ...]:
+        """Those who name a stream: by its identifier, or by its label where no other stream is called so."""
+        for name in (stream.stream_id, stream.label):
+            if name and (name == stream.stream_id or all(one.stream_id != name for one in self.streams)):
+                found = tuple(member.place for member in present if name in sends.get(member.key, ()))
+                if found:
+                    return found
+        return ()
+
+    # ---- what a document changes ----
+
+    def apply(self, document: Metadata, at: float) -> Changes:
+        """Takes a document that came at `at`, seconds since 1970. One that is complete says all there is; a partial one only adds, changes, and ends what it says is over.
+        The same document again changes nothing."""
+        complete = document.data_mode == "complete"
+        before = [(member.left is None, member.aors, member.names) for member in self._members]
+        streams = dict.fromkeys(map(_identity, self.streams))
+        warnings: list[str] = []
+        self._apply_sessions(document, complete)
+        listed = self._apply_participants(document, at, warnings)
+        self._apply_presence(document, complete, listed, at)
+        became = self._replace_placeholders(before, {member.place for member, _ in listed}, at)
+        self._apply_streams(document, complete)
+        self._apply_senders(document, complete, listed)
+        roles = roles_of(document)
+        numbers = numbers_of(document, roles)
+        for member, _ in listed:
+            if member.identifier in roles and not member.is_placeholder:
+                member.role = roles[member.identifier]
+            member.aors += numbers.get(member.identifier, ())
+        self._remember_voices()
+        now = dict.fromkeys(map(_identity, self.streams))
+        was = [present for present, _, _ in before] + [False] * (len(self._members) - len(before))
+        return Changes(
+            joined=tuple(member.place for member in self._members if member.left is None and not was[member.place]),
+            left=tuple(member.place for member in self._members if member.left is not None and was[member.place]),
+            renamed=tuple(member.place for member, (_, *told) in zip(self._members, before, strict=False) if [member.aors, member.names] != told),
+            became=became, streams_added=tuple(name for name in now if name not in streams), streams_removed=tuple(name for name in streams if name not in now),
+            warnings=tuple(warnings),
+        )  # fmt: skip
+
+    def _apply_sessions(self, document: Metadata, complete: bool) -> None:
+        if complete:
+            self._groups, self._sessions = {}, {}
+        for group in document.groups:
+            self._seen_groups.setdefault(group.group_id)
+            if group.disassociate_time:
+                self._groups.pop(group.group_id, None)
+            else:
+                self._groups[group.group_id] = group
+        for session in document.sessions:
+            self._seen_sessions.setdefault(session.session_id)
+            self._seen_groups.update(dict.fromkeys(session.group_ids))
+            if session.stop_time or session.disassociate_time:
+                self._sessions.pop(session.session_id, None)
+            else:
+                self._sessions[session.session_id] = session
+        for recording in document.session_recordings:
+            if recording.disassociate_time:
+                self._sessions.pop(recording.session_id, None)
+
+    @staticmethod
+    def _key(participant: Participant, number: int, taken: dict[str, tuple[str, ...]]) -> str:
+        """What a participant is known by: its identifier; its address where it has none, or where another one of the document has the same identifier."""
+        key = participant.participant_id or (participant.aors[0] if participant.aors else f"participant-{number}")
+        others = taken.get(key)
+        if others and participant.aors and not set(participant.aors) & set(others):
+            key = f"{key} {participant.aors[0]}"
+        taken.setdefault(key, participant.aors)
+        return key
+
+    def _apply_participants(self, document: Metadata, at: float, warnings: list[str]) -> list[tuple[_Member, Participant]]:
+        """Enters the participants of a document; those it lists, in its order."""
+        listed, taken = [], dict[str, tuple[str, ...]]()
+        since = {link.participant_id: link.associate_time for link in reversed(document.participant_sessions) if not link.disassociate_time}
+        for number, participant in enumerate(document.participants):
+            key = self._key(participant, number, taken)
+            if participant.participant_id and key != participant.participant_id:
+                warnings.append(f"duplicate_id: participant {participant.participant_id} stands for several")
+            place = self._places.get(key)
+            if place is None:
+                if len(self._members) >= PARTIES_MAX:
+                    warnings.append(f"too_many: more than {PARTIES_MAX} participants")
+                    break
+                place = self._places[key] = len(self._members)
+                self._members.append(_Member(place, key, participant.participant_id, _time(since.get(participant.participant_id) or participant.associate_time, at)))
+            member = self._members[place]
+            if participant.aors:
+                member.aors, member.names = participant.aors, participant.names
+            else:
+                member.names = participant.names or member.names
+            listed.append((member, participant))
+        return listed
+
+    def _apply_presence(self, document: Metadata, complete: bool, listed: list[tuple[_Member, Participant]], at: float) -> None:
+        """Who is in which session, and who is in none any more."""
+        ended = dict[int, str]()  # when a party left, by place
+        entered = {member.place for member, participant in listed if complete or participant.session_ids or not member.was_in}
+        for member, participant in listed:
+            if complete:
+                member.sessions = {}
+            member.sessions.update(dict.fromkeys(participant.session_ids))
+            if participant.disassociate_time:
+                ended[member.place] = participant.disassociate_time
+        for link in document.participant_sessions:
+            if (place := self._places.get(link.participant_id)) is None:
+                continue
+            member = self._members[place]
+            if not link.disassociate_time:
+                member.sessions[link.session_id] = None
+                entered.add(place)
+                continue
+            member.was_in.setdefault(link.session_id)
+            member.sessions = {session: None for session in member.sessions if link.session_id not in ("", session)}
+            ended.setdefault(place, link.disassociate_time)
+        over = _ended_sessions(document)
+        for member in self._members:
+            member.was_in.update(member.sessions)
+            if over and (last := [over[session] for session in member.sessions if session in over]):
+                member.sessions = {session: None for session in member.sessions if session not in over}
+                ended.setdefault(member.place, last[-1])
+            if member.place in ended and not member.sessions:
+                self._close(member, _time(ended[member.place], at))
+            elif member.place in entered:
+                member.left = None
+            elif complete:
+                self._close(member, at)
+
+    @staticmethod
+    def _close(member: _Member, at: float) -> None:
+        member.sessions = {}
+        if member.left is None:
+            member.left = max(at, member.joined)
+
+    def _replace_placeholders(self, before: list[tuple[bool, tuple[str, ...], tuple[str, ...]]], here: set[int], at: float) -> tuple[tuple[int, int], ...]:
+        """Closes placeholders in whose stead a document has someone new."""
+        newcomers = [member.place for member in self._members[len(before) :] if not member.is_placeholder]
+        became = []
+        for member, (was_present, _, _) in zip(self._members, before, strict=False):
+            if newcomers and was_present and member.is_placeholder and member.place not in here:
+                self._close(member, at)
+                became.append((member.place, newcomers.pop(0)))
+        return tuple(became)
+
+    def _apply_streams(self, document: Metadata, complete: bool) -> None:
+        if complete:
+            self._streams = {}
+        for number, stream in enumerate(document.streams):
+            key = (stream.session_id, stream.stream_id or f"\0{stream.label or number}")
+            known = key if key in self._streams else next((one for one in self._streams if not complete and stream.stream_id and one[1] == stream.stream_id), key)
+            if stream.disassociate_time:
+                self._streams.pop(known, None)
+            elif complete and key in self._streams:
+                self._streams[(*key[:1], f"{key[1]}\0{number}")] = stream  # an identifier that stands twice
+            else:
+                old = self._streams.get(known)
+                self._streams[known] = stream if old is None else msgspec.structs.replace(
+                    stream, label=stream.label or old.label, mode=stream.mode or old.mode, participant_ids=stream.participant_ids or old.participant_ids,
+                )  # fmt: skip
+
+    def _apply_senders(self, document: Metadata, complete: bool, listed: list[tuple[_Member, Participant]]) -> None:
+        """Who sends what: a document says all that a participant sends, so that one that lists only what it receives is on hold."""
+        if complete:
+            self._sends, self._inline = {}, {}
+        links: dict[str, list[tuple[tuple[str, ...], str]]] = {}
+        for link in document.participant_streams:
+            links.setdefault(link.participant_id, []).append((link.sends, link.disassociate_time))
+        for key, said in links.items():
+            if any(not ended for _, ended in said):
+                self._sends[key] = tuple(dict.fromkeys(stream for sends, ended in said if not ended for stream in sends))
+                continue
+            over = {stream for sends, _ in said for stream in sends}
+            self._sends[key] = tuple(stream for stream in self._sends.get(key, ()) if over and stream not in over)
+        for member, participant in listed:
+            if participant.sends or complete:
+                self._inline[member.key] = participant.sends
+
+    def _remember_voices(self) -> None:
+        for stream in self.streams:
+            parties, _ = self.senders(stream)
+            if parties and (len(self._voices) < VOICES_MAX or _identity(stream) in self._voices):
+                self._voices.setdefault(_identity(stream), {}).update(dict.fromkeys(parties))
+
+
+def _identity(stream: Stream) -> str:
+    return stream.stream_id or stream.label
+
+
+def _iso(at: float) -> str:
+    return datetime.datetime.fromtimestamp(at, datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _time(text: str, at: float) -> float:
+    """A time that a client says, or `at` where it has no clock."""
+    said = instant(text)
+    return said if said is not None and said > _CLOCK_SET else at
+
+
+def _ended_sessions(document: Metadata) -> dict[str, str]:
+    """Communication sessions that are over, or not recorded any more, with the time."""
+    over = {session.session_id: session.stop_time or session.disassociate_time for session in document.sessions if session.stop_time or session.disassociate_time}
+    return over | {recording.session_id: recording.disassociate_time for recording in document.session_recordings if recording.disassociate_time}
+
+
+# ---- whose voices are in which m= line ----
+
+
+def _streams_of_lines(view: View, lines: Sequence[OfferedLine]) -> dict[int, Stream]:
+    """The stream of each m= line: by its label, by an identifier that is the label, and what is left over by position."""
+    left = list(view.streams)
+    found: dict[int, Stream] = {}
+
+    def take(line: OfferedLine, stream: Stream | None) -> None:
+        if stream is not None and line.index not in found:
+            found[line.index] = stream
+            left.remove(stream)
+
+    for line in lines:
+        take(line, next((stream for stream in left if stream.media_index == line.index), None))
+    for line in lines:
+        take(line, next((stream for stream in left if line.label and stream.label == line.label), None))
+    for line in lines:
+        take(line, next((stream for stream in left if line.label and stream.stream_id == line.label), None))
+    for line in lines:
+        if line.index not in found and not _labels_senders(view, line.label):
+            take(line, left[0] if left else None)
+    return found
+
+
+def _labels_senders(view: View, label: str) -> bool:
+    return bool(label) and any(label in view.sends(place) for place in view.present)
+
+
+def _of_line(view: View, line: OfferedLine, stream: Stream | None, guessed: bool) -> ChannelParties:
+    by: By = ""
+    parties: tuple[int, ...] = ()
+    former: tuple[int, ...] = ()
+    if stream is not None:
+        parties, by = view.senders(stream)
+        former = view.former(stream)
+        if not parties:
+            present = set(view.present)
+            parties = tuple(place for place in former if place in present)
+            by = "former" if parties else ""
+        elif guessed:
+            by = "position"
+        elif stream.label != line.label and stream.media_index != line.index:
+            by = "stream_id"
+    elif line.label:
+        parties = view.parties_of_stream(line.label)
+        by = "stream_id" if parties else ""
+    return ChannelParties(
+        index=line.index, label=line.label, stream_id=stream.stream_id if stream else "", parties=parties,
+        former=tuple(place for place in former if place not in parties), by=by,
+    )  # fmt: skip
+
+
+def channels(view: View, lines: Sequence[OfferedLine]) -> tuple[ChannelParties, ...]:
+    """Whose voices are in each m= line, one entry a line, in their order.
+
+    A line is joined to a stream by label, and a stream to participants by their participantstreamassoc, by its participant-ref, by what they name inside them, by a label
+    that is the identifier of a stream. What nothing says goes by position: the first of those who send nothing is in the first line that has no one; all are in the one
+    line of a call that is mixed.
+    """
+    streams = _streams_of_lines(view, lines)
+    alone = len(lines) == 1 and len(view.streams) == 1
+    found = [_of_line(view, line, streams.get(line.index), not alone and _is_guess(line, streams.get(line.index))) for line in lines]
+    claimed = {place for channel in found for place in channel.parties}
+    idle = [place for place in view.present if place not in claimed]
+    empty = [number for number, channel in enumerate(found) if not channel.parties]
+    for number in empty:
+        parties = tuple(idle) if len(lines) == 1 else tuple(idle[:1])
+        del idle[: len(parties)]
+        if parties:
+            found[number] = msgspec.structs.replace(found[number], parties=parties, by="position")
+    return tuple(found)
+
+
+def _is_guess(line: OfferedLine, stream: Stream | None) -> bool:
+    return stream is not None and stream.media_index != line.index and (not line.label or line.label not in (stream.label, stream.stream_id))
+
+
+def order_of(view: View, channels: Sequence[ChannelParties]) -> tuple[int, ...]:
+    """The m= lines in the order of channels: the caller's first and the callee's behind it where they are known, then by the first appearance of whom they carry, and
+    last those of whom nothing is known."""
+    roles = {party.place: party.role for party in view.participants}
+    ranks = {"caller": 0, "callee": 1}
+
+    def rank(channel: ChannelParties) -> tuple[int, int, int]:
+        parties = channel.parties or channel.former
+        return (min((ranks.get(roles.get(place, ""), 2) for place in parties), default=3), min(parties, default=PARTIES_MAX), channel.index)
+
+    return tuple(channel.index for channel in sorted(channels, key=rank))
+
+
+def check(view: View, lines: Sequence[OfferedLine]) -> tuple[str, ...]:
+    """Where the metadata and the description contradict each other: texts that begin with duplicate_label, unknown_label (of the metadata, in no m= line), unclaimed_label
+    (of an m= line, in no metadata), unlabelled, ambiguous_sender, participant_mismatch or position."""
+    if not view.streams and not view.participants:
+        return ()
+    return tuple(dict.fromkeys((*_label_problems(view, lines), *_sender_problems(view, lines))))
+
+
+def _label_problems(view: View, lines: Sequence[OfferedLine]) -> Iterator[str]:
+    offered = Counter(line.label for line in lines if line.label)
+    known = Counter((stream.session_id, stream.label) for stream in view.streams if stream.label)
+    for label, count in offered.items():
+        if count > 1:
+            yield f"duplicate_label: {label[:64]} labels {count} m= lines"
+    for (_, label), count in known.items():
+        if count > 1:
+            yield f"duplicate_label: {label[:64]} labels {count} streams of the metadata"
+    if len(lines) > 1 and (bare := [line.index for line in lines if not line.label]):
+        yield f"unlabelled: {len(bare)} of {len(lines)} m= lines have no label"
+    identifiers = {stream.stream_id for stream in view.streams}
+    for _, label in known:
+        if label not in offered:
+            yield f"unknown_label: {label[:64]} of the metadata labels no m= line"
+    labels = {label for _, label in known} | identifiers
+    for label in offered:
+        if label not in labels and not _labels_senders(view, label):
+            yield f"unclaimed_label: {label[:64]} of an m= line is in no stream of the metadata"
+
+
+def _sender_problems(view: View, lines: Sequence[OfferedLine]) -> Iterator[str]:
+    parties = {party.place: party for party in view.participants}
+    streams = _streams_of_lines(view, lines)
+    for line, channel in zip(lines, channels(view, lines), strict=True):
+        stream = streams.get(line.index)
+        if channel.by == "position":
+            yield f"position: whose voice is in m= line {line.index} goes by position"
+        elif len(channel.parties) > 1 and len(lines) > 1 and not (stream and stream.mode == "mixed"):
+            yield f"ambiguous_sender: {len(channel.parties)} participants send into m= line {line.index}"
+        if line.cname and channel.parties and not any(_is_of(line.cname, parties[place]) for place in channel.parties):
+            others = [party for party in parties.values() if _is_of(line.cname, party)]
+            if others:
+                yield f"participant_mismatch: m= line {line.index} has the cname of participant {others[0].place}, the metadata has another"
+
+
+def _is_of(cname: str, party: Party) -> bool:
+    return any(same_party(cname, aor) for aor in party.aors)
+
+
+__all__ = ["Changes", "ChannelParties", "OfferedLine", "View", "channels", "check", "order_of"]

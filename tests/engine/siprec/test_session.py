@@ -1,0 +1,419 @@
+"""Recording sessions over real sockets: what is answered, what is recorded, what is told, and what is left when they are over."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.config.document import PauseResume, Recording, Resources, Siprec
+from engine.media.manifest import Manifest, problems, read
+from engine.media.wav import WavFile
+from tests.engine.siprec.source import (
+    METADATA,
+    Leg,
+    Session,
+    Source,
+    metadata,
+    multipart,
+    recording_server,
+    run,
+    source,
+    voice,
+)
+
+PAUSING = PauseResume(enabled=True, require_auth=False)
+
+
+def manifest_of(folder: Path, recording_id: str) -> Manifest:
+    path = folder / f"{recording_id}.json"
+    assert problems(path) == []
+    return read(path)
+
+
+def samples(path: Path) -> np.ndarray:
+    """Frames by channels."""
+    with WavFile(path) as file:
+        return np.asarray(file.read(0, 10**9))
+
+
+def place_of(said: np.ndarray, heard: np.ndarray) -> int:
+    """Where in a channel something begins, to the sample; -1 where it is not there whole."""
+    first = said[:400]
+    for at in np.flatnonzero(heard[: len(heard) - len(said) + 1] == first[0]):
+        if np.array_equal(heard[at : at + len(said)], said):
+            return int(at)
+    return -1
+
+
+@contextlib.contextmanager
+def legs(*labels: str, **more: Any) -> Any:
+    made = [Leg(label, **more) for label in labels]
+    try:
+        yield made
+    finally:
+        for leg in made:
+            leg.close()
+
+
+def test_two_legs_are_recorded_to_the_sample(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with recording_server(tmp_path) as server, source(server) as client:
+            with legs("1", "2") as both:
+                session = Session(client, both)
+                answer = await session.invite(metadata())
+                assert answer.status == 200 and "+sip.srs" in answer.value("contact") and answer.value("content-type") == "application/sdp"
+                assert "siprec" in answer.value("supported")
+                head, *lines = answer.sections()
+                assert len(lines) == 2 and "o=src" not in "".join(head)
+                assert [("a=recvonly" in one, f"a=label:{label}" in one) for label, one in zip("12", lines, strict=True)] == [(True, True)] * 2
+                alice, bob = voice(1, 40), voice(2, 30)
+                await session.say({0: alice, 1: bob})
+                assert (await session.bye()).status == 200
+                (event,) = await server.recorded()
+                facts = event.session
+                manifest = manifest_of(server.folder, facts.recording_id)
+                assert event.manifest == f"{facts.recording_id}.json" and manifest.state == "complete" and not manifest.warnings
+                both_channels = samples(server.folder / f"{facts.recording_id}.wav")
+                assert both_channels.shape[1] == 2 and facts.recording_path.endswith(f"{facts.recording_id}.wav")
+                begins = place_of(alice, both_channels[:, 0]), place_of(bob, both_channels[:, 1])
+                assert min(begins) >= 0 and abs(begins[0] - begins[1]) < 160
+                assert np.array_equal(samples(server.folder / f"{facts.recording_id}-leg1.wav")[:, 0], both_channels[:, 1])
+                assert [(one.label, one.name) for one in manifest.channels] == [("1", "Alice"), ("2", "Bob")]
+                assert [(one.aor, one.name) for one in facts.participants] == [("sip:alice@example.com", "Alice"), ("sip:bob@example.com", "Bob")]
+                assert [(one.label, one.parties, one.codec, one.packets) for one in facts.channels] == [("1", (0,), "PCMU", 40), ("2", (1,), "PCMU", 30)]
+                document = server.document(facts.recording_id)
+                kinds = [(one.direction, one.method, one.content_type) for one in document.bodies]
+                assert kinds[:3] == [("in", "INVITE", "application/sdp"), ("in", "INVITE", "application/rs-metadata+xml"), ("out", "INVITE", "application/sdp")]
+                assert document.bodies[1].content.encode("latin-1") == metadata().strip() and document.bodies[0].content.encode() == session.offer()
+                assert [one.kind for one in (payload for _, payload in server.events) if hasattr(one, "kind")] == ["started", "ended", "recorded"]
+                assert facts.group_ids == ("Z3JvdXAtMQ==",) and facts.session_ids == ("c2Vzc2lvbi0x",)
+                assert server.recordings.places.taken == (0, 0) and not len(server.recordings)
+
+    run(work)
+
+
+def test_who_comes_later_is_silent_before(tmp_path: Path) -> None:
+    """A leg that begins half a second late has exactly that silence in front, and what one never says is as long as the other."""
+
+    async def work() -> None:
+        async with recording_server(tmp_path) as server, source(server) as client:
+            with legs("a", "b", "c") as all_legs:
+                session = Session(client, all_legs)
+                await session.invite(metadata(labels=("a", "b")))
+                alice, bob = voice(1, 50), voice(2, 25)
+                await session.say({0: alice[: 25 * 160]})
+                await session.say({0: alice[25 * 160 :], 1: bob})
+                await session.bye()
+                (event,) = await server.recorded()
+                heard = samples(server.folder / f"{event.session.recording_id}.wav")
+                first, second = place_of(alice, heard[:, 0]), place_of(bob, heard[:, 1])
+                assert abs(second - first - 4000) <= 160 and not heard[: second - 1, 1].any()
+                assert not heard[:, 2].any()
+                assert any(warning.startswith("unclaimed_label") for warning in event.session.warnings)
+
+    run(work)
+
+
+def test_a_hold_keeps_the_timeline(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with recording_server(tmp_path) as server, source(server) as client:
+            with legs("1", "2") as both:
+                session = Session(client, both)
+                first = await session.invite(metadata())
+                before, after = voice(1, 20), voice(3, 20)
+                await session.say({0: before})
+                for leg in both:
+                    leg.direction = "inactive"
+                session.version += 1
+                held = await session.invite()
+                assert [("a=inactive" in one) for one in held.sections()[1:]] == [True, True] and held.ports == first.ports
+                assert server.recordings.get(session.call_id).facts().state == "held"
+                await asyncio.sleep(0.4)
+                for leg in both:
+                    leg.direction = "sendonly"
+                    leg.ssrc += 1
+                session.version += 1
+                assert (await session.invite()).ports == first.ports
+                await session.say({0: after})
+                await session.bye()
+                (event,) = await server.recorded()
+                manifest = manifest_of(server.folder, event.session.recording_id)
+                heard = samples(server.folder / f"{event.session.recording_id}.wav")[:, 0]
+                gap = place_of(after, heard) - place_of(before, heard) - len(before)
+                assert 0.35 * 8000 < gap < 0.6 * 8000 and not heard[place_of(after, heard) - 2000 : place_of(after, heard)].any()
+                assert [one.type for one in manifest.intervals] == ["hold", "hold"] and len(event.session.participants) == 2
+
+    run(work)
+
+
+def test_a_pause_is_silence_and_nothing_else(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with recording_server(tmp_path, pause_resume=PAUSING) as server, source(server) as client:
+            with legs("1", "2") as both:
+                session = Session(client, both)
+                await session.invite(metadata())
+                pieces = [voice(number, 20) for number in range(3)]
+                await session.say({0: pieces[0]})
+                control = server.recordings.get(session.call_id).control
+                assert control.pause(True, None, "agent", "card").is_paused
+                await session.say({0: pieces[1]})
+                assert not control.resume().is_paused
+                await session.say({0: pieces[2]})
+                await session.bye()
+                (event,) = await server.recorded()
+                heard = samples(server.folder / f"{event.session.recording_id}.wav")[:, 0]
+                begin, end = place_of(pieces[0][:2400], heard), place_of(pieces[2][320:], heard)
+                assert begin >= 0 and end - begin == 2 * 3200 + 320
+                assert not heard[begin + 3200 + 160 : end - 320 - 160].any()
+                (pause,) = manifest_of(server.folder, event.session.recording_id).intervals
+                assert (pause.type, pause.reason, pause.actor, pause.tracks) == ("pause", "card", "agent", ())
+                assert [one.actor for one in server.told("paused")] == ["agent"] and server.told("paused")[0].session.recording_paused
+
+    run(work)
+
+
+def test_a_leg_that_joins_has_a_channel_of_its_own(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with recording_server(tmp_path) as server, source(server) as client:
+            with legs("1", "2", "3") as three:
+                session = Session(client, three[:2])
+                await session.invite(metadata())
+                alice, carol = voice(1, 40), voice(3, 20)
+                await session.say({0: alice[: 20 * 160]})
+                session.legs = three
+                session.version += 1
+                answer = await session.invite()
+                assert len(answer.ports) == 3 and answer.ports[2]
+                await server.until(lambda: len(server.recordings.get(session.call_id).facts().channels) == 3)
+                await session.say({0: alice[20 * 160 :], 2: carol})
+                await session.bye()
+                (event,) = await server.recorded()
+                heard = samples(server.folder / f"{event.session.recording_id}.wav")
+                assert heard.shape[1] == 3
+                first, third = place_of(alice, heard[:, 0]), place_of(carol, heard[:, 2])
+                assert first >= 0 and third - first >= 20 * 160 - 160
+                assert np.array_equal(samples(server.folder / f"{event.session.recording_id}-leg2.wav")[:, 0], heard[:, 2])
+                assert server.recordings.places.taken == (0, 0)
+
+    run(work)
+
+
+def test_metadata_alone_changes_no_media(tmp_path: Path) -> None:
+    """By UPDATE, and by a re-INVITE without an offer, whose ACK has no answer."""
+
+    async def work() -> None:
+        async with recording_server(tmp_path) as server, source(server) as client:
+            with legs("1", "2") as both:
+                session = Session(client, both)
+                first = await session.invite(metadata())
+                renamed = metadata("partial").replace(b">Bob<", b">Robert<")
+                updated = await session.update("application/rs-metadata", renamed)
+                assert (updated.status, updated.body) == (200, b"")
+                facts = server.recordings.get(session.call_id).facts()
+                assert [one.name for one in facts.participants] == ["Alice", "Robert"]
+                session.request("INVITE", "application/rs-metadata+xml", renamed.replace(b">Robert<", b">Rob<"))
+                offered = await session.final()
+                assert offered.status == 200 and offered.body == first.body
+                session.acknowledge()
+                alice = voice(1, 20)
+                await session.say({0: alice})
+                assert (await session.bye()).status == 200
+                (event,) = await server.recorded()
+                assert place_of(alice, samples(server.folder / f"{event.session.recording_id}.wav")[:, 0]) >= 0
+                assert [one.name for one in manifest_of(server.folder, event.session.recording_id).channels] == ["Alice", "Rob"]
+
+    run(work)
+
+
+def test_an_update_is_answered_as_an_invite_is(tmp_path: Path) -> None:
+    """An m= line each, the same ports, labels and directions."""
+
+    async def work() -> None:
+        async with recording_server(tmp_path) as server, source(server) as client:
+            with legs("1", "2") as both:
+                session = Session(client, both)
+                first = await session.invite(metadata())
+                session.version += 1
+                updated = await session.update("application/sdp", session.offer())
+                assert updated.sections()[1:] == first.sections()[1:] and "+sip.srs" in updated.value("contact")
+                await session.bye()
+
+    run(work)
+
+
+@pytest.mark.parametrize("document", [b"", b"<recording", b"<!DOCTYPE x [<!ENTITY y 'z'>]><recording>&y;</recording>", METADATA.encode()[:700]])
+def test_a_session_without_readable_metadata_is_recorded(tmp_path: Path, document: bytes) -> None:
+    async def work() -> None:
+        async with recording_server(tmp_path) as server, source(server) as client:
+            with legs("", "") as both:
+                session = Session(client, both)
+                assert (await session.invite(document)).status == 200
+                said = voice(1, 15)
+                await session.say({1: said})
+                await session.bye()
+                (event,) = await server.recorded()
+                assert event.session.warnings
+                assert place_of(said, samples(server.folder / f"{event.session.recording_id}.wav")[:, 1]) >= 0
+                if document:
+                    assert document in [one.content.encode("latin-1") for one in server.document(event.session.recording_id).bodies]
+
+    run(work)
+
+
+def test_no_more_sessions_than_there_may_be(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with recording_server(tmp_path, resources=Resources(max_concurrent_calls=3, max_rtp_streams=100)) as server, source(server) as client:
+            with legs("1", "2") as both:
+                sessions = [Session(client, both) for _ in range(8)]
+                for session in sessions:
+                    session.request("INVITE", *multipart(session.offer(), metadata()))
+                answers = [await session.final() for session in sessions]
+                refused = [one for one in answers if one.status == 503]
+                assert sorted(one.status for one in answers) == [200] * 3 + [503] * 5 and all(int(one.value("retry-after")) > 0 for one in refused)
+                assert server.recordings.places.taken == (3, 6)
+                by_call = {one.value("call-id"): one for one in answers}
+                for session in sessions:
+                    session.taken(by_call[session.call_id])
+                    session.acknowledge()
+                    if session.answered:
+                        await session.bye()
+                await server.recorded(3)
+                again = Session(client, both)
+                assert (await again.invite(metadata())).status == 200
+                await again.bye()
+
+    run(work)
+
+
+def test_a_cancelled_session_leaves_nothing(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with recording_server(tmp_path) as server, source(server) as client:
+            with legs("1", "2") as both:
+                session = Session(client, both)
+                server.recordings.media.recorder.in_thread = _slowly(server.recordings.media.recorder.in_thread)
+                session.request("INVITE", *multipart(session.offer(), metadata()))
+                text = await _cancel(client, session)
+                assert text.status == 487
+                session.acknowledge()
+                await server.until(lambda: server.recordings.places.taken == (0, 0))
+                await server.until(lambda: server.recordings.media.plane.ports[0] == 0)
+                assert [name for name in os.listdir(server.folder) if session.call_id in name] == [] and not server.told("started")
+
+    run(work)
+
+
+def _slowly(in_thread: Any) -> Any:
+    async def slow(function: Any) -> Any:
+        await asyncio.sleep(0.3)
+        return await in_thread(function)
+
+    return slow
+
+
+async def _cancel(client: Source, session: Session) -> Any:
+    await asyncio.sleep(0.05)
+    client.transport.sendto(session.cancel, client.to)
+    while (answer := await session.final()).value("cseq").endswith("CANCEL"):
+        pass
+    return answer
+
+
+def test_a_full_disk_takes_no_new_session(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with recording_server(tmp_path, recording=Recording(free_bytes_min=1 << 60)) as server, source(server) as client:
+            with legs("1", "2") as both:
+                answer = await Session(client, both).invite(metadata())
+                assert answer.status == 503 and answer.value("retry-after")
+                assert not server.recordings.has_room and server.recordings.places.taken == (0, 0)
+
+    run(work)
+
+
+def test_strict_wants_what_the_standard_says(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with recording_server(tmp_path, siprec=Siprec(strict=True)) as server, source(server) as client:
+            with legs("1", "2") as both:
+                assert (await Session(client, both, require="").invite(metadata())).status == 480  # a call like any other, which nobody answers
+                assert (await Session(client, both, source_tag="").invite(metadata())).status == 480
+                session = Session(client, both)
+                assert (await session.invite(metadata())).status == 200
+                await session.bye()
+
+    run(work)
+
+
+def test_siprec_that_is_off_is_an_unknown_extension(tmp_path: Path) -> None:
+    async def work() -> None:
+        from engine.config.document import Config, Network, Sip
+        from engine.sip_worker import SipWorker, folder_of
+
+        folder = folder_of(tmp_path)
+        folder.mkdir(parents=True)
+        worker = SipWorker(Config(sip=Sip(host="127.0.0.1", port=0), network=Network(), siprec=Siprec(enabled=False)), 0, 1, folder)
+        assert worker.media is None and worker.endpoint.agent.accepted == "application/sdp, multipart/mixed, application/dtmf-relay"
+        await worker.close(0)
+
+    run(work)
+
+
+def test_a_multipart_answer_by_setting(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with recording_server(tmp_path, siprec=Siprec(multipart_response=True)) as server, source(server) as client:
+            with legs("1", "2") as both:
+                session = Session(client, both)
+                answer = await session.invite(metadata())
+                assert answer.value("content-type").startswith("multipart/mixed") and b"rs-metadata+xml" in answer.body and b"a=label:2" in answer.body
+                await session.bye()
+
+    run(work)
+
+
+def test_a_snapshot_is_asked_for(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with recording_server(tmp_path) as server, source(server) as client:
+            with legs("1", "2") as both:
+                session = Session(client, both)
+                first = await session.invite(metadata())
+                client.on_request = lambda request: client.answer(request, body=session.offer(), headers=f"Contact: <sip:src@127.0.0.1:{client.port}>\r\nContent-Type: application/sdp\r\n")
+                assert server.recordings.get(session.call_id).ask_snapshot()
+                request = await asyncio.wait_for(client.requests.get(), 5)
+                assert request.method == "INVITE" and b"application/rs-metadata-request" in request.body and b"requestsnapshot" in request.body
+                assert [line for line in first.body.split(b"\r\n") if line.startswith(b"m=")] == [line for line in request.body.split(b"\r\n") if line.startswith(b"m=")]
+                client.on_request = client.answer
+                await session.bye()
+
+    run(work)
+
+
+def test_a_pause_may_be_offered(tmp_path: Path) -> None:
+    """The other side is asked to stop sending, and asked to send again; where it refuses, the gate is shut all the same."""
+
+    async def work() -> None:
+        async with recording_server(tmp_path, pause_resume=PAUSING, siprec=Siprec(pause_offers=True)) as server, source(server) as client:
+            with legs("1", "2") as both:
+                session = Session(client, both)
+                await session.invite(metadata())
+                for leg in both:
+                    leg.direction = "inactive"
+                answered = f"Contact: <sip:src@127.0.0.1:{client.port}>\r\nContent-Type: application/sdp\r\n"
+                client.on_request = lambda request: client.answer(request, body=session.offer(), headers=answered)
+                control = server.recordings.get(session.call_id).control
+                control.pause(True, True)
+                request = await asyncio.wait_for(client.requests.get(), 5)
+                assert request.body.count(b"a=inactive") == 2
+                await server.until(lambda: server.recordings.get(session.call_id).legs.lines[0].direction == "inactive")
+                client.on_request = lambda request: client.answer(request, "488 Not Acceptable Here")
+                control.resume()
+                request = await asyncio.wait_for(client.requests.get(), 5)
+                assert request.body.count(b"a=recvonly") == 2
+                client.on_request = client.answer
+                await server.until(lambda: any("488" in one for one in server.recordings.get(session.call_id).warnings))
+                await session.bye()
+
+    run(work)
