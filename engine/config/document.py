@@ -41,6 +41,7 @@ class Http(Section, frozen=True, kw_only=True):
     keys_in_query: Annotated[bool, msgspec.Meta(extra=FIXED)] = False
     docs: bool = True
     metrics_public: bool = True
+    enable_metrics: bool = True
     drain_s: Annotated[float, msgspec.Meta(ge=0, le=600)] = 10.0
     trusted_proxies: Annotated[list[str], msgspec.Meta(extra=FIXED)] = []
     hosts: Annotated[list[str], msgspec.Meta(extra=FIXED)] = []

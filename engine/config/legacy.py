@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 SIP4AI_KEYS = frozenset(
@@ -20,7 +20,7 @@ SIP4AI_KEYS = frozenset(
     }
 )
 
-# Names of SIP4AI's environment and of SIPREC's, and the field each sets. A leading "hours:" or "duration:" says what the number is.
+# Names of SIP4AI's environment and of SIPREC's, and the field each sets. A leading word says what kind of value it is: see CONVERSIONS.
 ENVIRONMENT: Mapping[str, str] = {
     "SIP_USERNAME": "sip.username", "SIP_PASSWORD": "sip.password", "SIP_DOMAIN": "sip.domain", "SIP_SERVER": "sip.server",
     "SIP_AUTH_ID": "sip.auth_id", "SIP_OUTBOUND_PROXY": "sip.outbound_proxy", "SIP_TRANSPORT": "sip.transport",
@@ -55,8 +55,45 @@ ENVIRONMENT: Mapping[str, str] = {
     "PUBLISH_KEYWORD_DETECTIONS": "realtime.keyword_detections", "PUBLISH_SPEAKER_CHANGES": "realtime.speaker_changes",
     "AMQP_URL": "bus.url", "COMPLIANCE_PCI_ENABLED": "compliance.pci_enabled",
     "COMPLIANCE_GDPR_ENABLED": "compliance.gdpr_enabled", "COMPLIANCE_AUDIT_TAMPER_PROOF": "compliance.audit_tamper_proof",
-    "AUTH_JWT_SECRET": "auth.jwt.secret", "LOG_LEVEL": "log.level", "LOG_FORMAT": "log.format",
+    "AUTH_JWT_SECRET": "auth.jwt.secret", "LOG_LEVEL": "level:log.level", "LOG_FORMAT": "log.format",
+    "RECORDING_MP3_BITRATE": "recording.mp3_bitrate", "RECORDING_OPUS_BITRATE": "recording.opus_bitrate",
+    "RECORDING_STORAGE_ENABLED": "recording.storage.enabled", "RECORDING_STORAGE_KEEP_LOCAL": "recording.storage.keep_local",
+    "RECORDING_STORAGE_S3_ENABLED": "recording.storage.s3.enabled", "RECORDING_STORAGE_S3_BUCKET": "recording.storage.s3.bucket",
+    "RECORDING_STORAGE_S3_REGION": "recording.storage.s3.region", "RECORDING_STORAGE_S3_ENDPOINT": "recording.storage.s3.endpoint",
+    "RECORDING_STORAGE_S3_ACCESS_KEY": "recording.storage.s3.access_key", "RECORDING_STORAGE_S3_SECRET_KEY": "recording.storage.s3.secret_key",
+    "RECORDING_STORAGE_S3_PREFIX": "recording.storage.s3.prefix",
+    "ENABLE_RECORDING_ENCRYPTION": "encryption.enable_recording_encryption", "ENABLE_METADATA_ENCRYPTION": "encryption.enable_metadata_encryption",
+    "ENCRYPTION_ALGORITHM": "encryption.algorithm", "MASTER_KEY_PATH": "encryption.master_key_path",
+    "KEY_ROTATION_INTERVAL": "duration:encryption.key_rotation_interval_s", "MAX_RTP_STREAMS": "resources.max_rtp_streams",
+    "MULTIPART_RESPONSE": "siprec.multipart_response", "PAUSE_RECORDING": "pause_resume.pause_recording",
+    "PAUSE_TRANSCRIPTION": "pause_resume.pause_transcription", "PAUSE_RESUME_NOTIFICATIONS": "pause_resume.send_notifications",
+    "PAUSE_RESUME_PER_SESSION": "pause_resume.per_session", "PAUSE_RESUME_REQUIRE_AUTH": "pause_resume.require_auth",
+    "PII_REDACTION_CHAR": "pii.redaction_char", "PII_PRESERVE_FORMAT": "pii.preserve_format", "PII_CONTEXT_LENGTH": "pii.context_length",
+    "PII_APPLY_TO_TRANSCRIPTIONS": "pii.apply_to_transcriptions", "PII_APPLY_TO_RECORDINGS": "pii.apply_to_recordings",
+    "COMPLIANCE_GDPR_EXPORT_DIR": "compliance.gdpr_export_dir", "COMPLIANCE_AUDIT_LOG_PATH": "compliance.audit_log_path",
+    "ANALYTICS_ELASTICSEARCH_ADDRESSES": "analytics.elasticsearch_addresses", "ANALYTICS_ELASTICSEARCH_INDEX": "analytics.elasticsearch_index",
+    "REALTIME_QUEUE_NAME": "realtime.queue", "REALTIME_EXCHANGE_NAME": "realtime.exchange", "REALTIME_ROUTING_KEY": "realtime.routing_key",
+    "REALTIME_BATCH_SIZE": "realtime.batch_size", "REALTIME_BATCH_TIMEOUT": "duration:realtime.batch_timeout_s",
+    "AMQP_PUBLISH_TIMEOUT": "duration:realtime.confirm_timeout_s", "AUTH_ENABLED": "switch:auth.enabled", "AUTH_JWT_ISSUER": "auth.jwt.issuer",
+    "SIP_AUTH_REALM": "sip.realm",
 }  # fmt: skip
+# Beginnings of names that are SIPREC's alone: what is none of the names above is told, so that nobody relies on it.
+SIPREC_PREFIXES = ("RECORDING_STORAGE_", "PAUSE_RESUME_", "PII_", "COMPLIANCE_", "PUBLISH_", "REALTIME_")
+
+
+def _hours(text: str) -> float:
+    return float(text) * 3600
+
+
+def _level(text: str) -> str:
+    return {"warn": "warning", "fatal": "error", "panic": "error", "trace": "debug"}.get(text.strip().lower(), text.strip().lower())
+
+
+def _switch(text: str) -> str:
+    """Keys are asked for, or where others than this machine can connect."""
+    if text.strip().lower() not in ("true", "false", "1", "0", "yes", "no", "on", "off"):
+        raise ValueError("must be true or false")
+    return "on" if text.strip().lower() in ("true", "1", "yes", "on") else "auto"
 
 
 def is_sip4ai(document: Mapping[str, Any]) -> bool:
@@ -119,4 +156,6 @@ def seconds(text: str) -> float:
     return total
 
 
-__all__ = ["ENVIRONMENT", "from_sip4ai", "is_sip4ai", "seconds", "without_comments"]
+CONVERSIONS: Mapping[str, Callable[[str], Any]] = {"duration": seconds, "hours": _hours, "level": _level, "switch": _switch}
+
+__all__ = ["CONVERSIONS", "ENVIRONMENT", "SIPREC_PREFIXES", "from_sip4ai", "is_sip4ai", "seconds", "without_comments"]

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect as shapes
 
-from engine.config import legacy
+from engine.config import legacy, recorder
 from engine.config.document import PLANS, Config, Plan
 from engine.config.fields import HIDDEN, Field, fields, value_at, wanted
 from engine.errors import EngineError
@@ -116,12 +116,13 @@ def load(
     """
     environment = {} if environment is None else environment
     problems: list[Problem] = []
+    notes = _unknown_names(environment)
     raw: dict[str, Any] = {"plans": msgspec.to_builtins(PLANS)}
     sources: dict[str, str] = {}
     if path is None:
         path = next((Path(environment[name]) for name in DOCUMENT_NAMES if environment.get(name)), None)
     if path is not None:
-        told = _document(path, problems)
+        told = _document(path, problems, notes)
         _merge(raw, told)
         sources.update(dict.fromkeys(_paths(told), "file"))
     from_outside = _from_environment(environment, raw, problems)
@@ -140,7 +141,7 @@ def load(
     handed = {environment_name(field): _text(value) for field, value in (overrides or {}).items()}
     if path is not None:
         handed["TRUNKLINE_CONFIG"] = str(path.absolute())
-    return Loaded(config, sources, path, warnings, handed)
+    return Loaded(config, sources, path, [*notes[:PROBLEMS_MAX], *warnings], handed)
 
 
 def merged(document: Mapping[str, Any]) -> Config:
@@ -168,6 +169,11 @@ def _text(value: Any) -> str:
 
 def parse(content: bytes, name: str) -> dict[str, Any]:
     """A document as plain values: TOML or JSON, by what it looks like. Raises ConfigError."""
+    return parse_noted(content, name)[0]
+
+
+def parse_noted(content: bytes, name: str) -> tuple[dict[str, Any], list[Problem]]:
+    """The same, and what of another product's document means nothing here. Raises ConfigError."""
     if len(content) > DOCUMENT_MAX_BYTES:
         raise ConfigError([Problem("", f"{name}: larger than {DOCUMENT_MAX_BYTES:,} bytes")])
     try:
@@ -179,8 +185,17 @@ def parse(content: bytes, name: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         why = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise ConfigError([Problem("", f"{name}: {why}")]) from None
-    document: dict[str, Any] = legacy.from_sip4ai(told) if legacy.is_sip4ai(told) else told
-    return document
+    if not isinstance(told, dict):
+        raise ConfigError([Problem("", f"{name}: must be a table of settings")])
+    if legacy.is_sip4ai(told):
+        return legacy.from_sip4ai(told), []
+    try:
+        if not recorder.is_recorders(told):
+            return told, []
+        document, strange = recorder.from_recorder(told)
+    except RecursionError:
+        raise ConfigError([Problem("", f"{name}: nested too deeply")]) from None
+    return document, [Problem(path, "has no meaning here and is passed over", name) for path in strange]
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -191,10 +206,12 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def _document(path: Path, problems: list[Problem]) -> dict[str, Any]:
+def _document(path: Path, problems: list[Problem], notes: list[Problem]) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
-            return parse(file.read(DOCUMENT_MAX_BYTES + 1), str(path))
+            document, strange = parse_noted(file.read(DOCUMENT_MAX_BYTES + 1), str(path))
+        notes += strange
+        return document
     except OSError as error:
         problems.append(Problem("", f"{path}: {error.strerror or error}"))
     except ConfigError as error:
@@ -231,6 +248,12 @@ def _put(raw: dict[str, Any], path: str, value: Any) -> None:
 
 
 # ---- the environment ----
+
+
+def _unknown_names(environment: Mapping[str, str]) -> list[Problem]:
+    """Names that belong to the recorder whose names we honour, and mean nothing here."""
+    strange = (name for name in sorted(environment) if name.startswith(legacy.SIPREC_PREFIXES) and name not in legacy.ENVIRONMENT and environment[name])
+    return [Problem("", f"{name} has no meaning here and is passed over", "environment") for name in strange]
 
 
 def _from_environment(
@@ -277,7 +300,7 @@ def _take(
 ) -> None:
     try:
         if unit:
-            value: Any = legacy.seconds(text) if unit == "duration" else float(text) * 3600
+            value: Any = legacy.CONVERSIONS[unit](text)
         else:
             value = _value(field.type, text.strip())
     except ValueError as error:
@@ -304,7 +327,7 @@ def _value(kind: shapes.Type, text: str) -> Any:
     if isinstance(kind, shapes.FloatType):
         return float(text)
     if isinstance(kind, shapes.LiteralType):
-        return text.lower() if text.lower() in kind.values else text
+        return next((value for value in kind.values if str(value).lower() == text.lower()), text)
     if isinstance(kind, shapes.ListType):
         if text.startswith("["):
             return json.loads(text)

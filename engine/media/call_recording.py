@@ -44,6 +44,8 @@ class CallRecording:
         self._tracks: dict[int, MediaStream] = {}
         self._closed: dict[tuple[IntervalType, int | None], tuple[int, str, str]] = {}  # cause and track (None: all) -> since ms, reason, actor
         self._intervals: list[Interval] = []
+        self._ended: dict[int, Channel] = {}  # of tracks whose stream was let go
+        self._before: dict[int, dict[str, Any]] = {}  # counts of a stream when it became a track
 
     @classmethod
     async def begin(cls, recorder: Recorder, plane: MediaPlane, recording_id: str, plan: Plan, *, origin_ns: int = 0) -> CallRecording:
@@ -59,6 +61,7 @@ class CallRecording:
         kind = {"ulaw": "payload", "alaw": "payload", "opus": "opus"}.get(self.plan.kind, "pcm")
         stream.record(self.recording.number, track, kind=kind, rate_hz=self.plan.rate_hz, origin_ns=self.origin_ns, law=int(self.plan.kind == "alaw"))
         self._tracks[track] = stream
+        self._before[track] = stream.counts()
         if self.plan.capture:
             stream.capture(self.recording.number, track)
         if self._is_closed(track):
@@ -107,8 +110,23 @@ class CallRecording:
     def _now_ms(self) -> int:
         return max((self._clock_ns() - self.origin_ns) // 1_000_000, 0)
 
-    async def finish(self, warnings: Sequence[str] = ()) -> Manifest:
-        """Waits for the streams to end and for the files. Raises NotSealed."""
+    def release(self, track: int) -> MediaStream | None:
+        """Lets the stream of a track go, to be recorded elsewhere: what it was until now stands in the manifest."""
+        stream = self._tracks.get(track)
+        if stream is None:
+            return None
+        self._ended[track] = self._channel(track, self.plan.legs[track], stream)
+        del self._tracks[track]
+        if stream.is_open:
+            stream.stop_recording()
+        return stream
+
+    def closed_for(self) -> dict[tuple[IntervalType, int | None], tuple[str, str]]:
+        """What keeps tracks silent now: cause and track (None: all) to reason and actor."""
+        return {key: (reason, actor) for key, (_, reason, actor) in self._closed.items()}
+
+    async def finish(self, notes: Sequence[str] = ()) -> Manifest:
+        """Waits for the streams to end and for the files. `notes` are warnings of a recording that is whole. Raises NotSealed."""
         for stream in self._tracks.values():
             if stream.is_open:
                 stream.stop_recording()
@@ -116,22 +134,26 @@ class CallRecording:
         for cause, track in list(self._closed):
             self.resume(track, cause=cause)
         self._plane.end_recording(self.recording.number)
-        return await self.recording.finish(channels=self._channels(), intervals=self._intervals, warnings=warnings)
+        return await self.recording.finish(channels=self._channels(), intervals=self._intervals, notes=notes)
 
     def _channels(self) -> list[Channel]:
         made = []
         for index, leg in enumerate(self.plan.legs):
             stream = self._tracks.get(index)
-            made.append(Channel(index, leg.label, leg.name) if stream is None else self._channel(index, leg, stream))
+            ended = self._ended.get(index, Channel(index, leg.label, leg.name))
+            made.append(ended if stream is None else self._channel(index, leg, stream))
         return made
 
     def _channel(self, index: int, leg: Leg, stream: MediaStream) -> Channel:
-        counts = stream.counts()
-        heard = bool(counts["remote_ssrc"]) and counts["first_ns"] > 0
+        counts, before = stream.counts(), self._before[index]
+        for name in ("expected", "lost", "late", "duplicate"):
+            counts[name] = max(counts[name] - before[name], 0)
+        first_ns = max(counts["first_ns"], self.origin_ns) if counts["first_ns"] else 0
+        heard = bool(counts["remote_ssrc"]) and counts["received"] > before["received"]
         expected = max(counts["expected"], 1)
         quality = rate(stream.settings.formats[0].codec, loss_percent=min(100.0 * (counts["lost"] + counts["late"]) / expected, 100.0)) if heard else None
         return Channel(
-            index, leg.label, leg.name, ssrc=(counts["remote_ssrc"],) if heard else (), first_rtp=self._iso(counts["first_ns"]) if heard else "",
+            index, leg.label, leg.name, ssrc=(counts["remote_ssrc"],) if heard else (), first_rtp=self._iso(first_ns) if heard else "",
             last_rtp=self._iso(counts["last_ns"]) if heard else "", lost=counts["lost"], late=counts["late"], duplicate=counts["duplicate"],
             jitter_ms=round(counts["jitter_ms"], 3) if heard else None, mos=round(quality.mos_listening, 2) if quality is not None else None,
         )  # fmt: skip

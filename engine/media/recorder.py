@@ -136,12 +136,12 @@ class Recording:
         return len(staged.channels) - 1
 
     async def finish(
-        self, *, channels: Iterable[Channel] | None = None, intervals: Iterable[Interval] = (), warnings: Iterable[str] = ()
+        self, *, channels: Iterable[Channel] | None = None, intervals: Iterable[Interval] = (), warnings: Iterable[str] = (), notes: Iterable[str] = ()
     ) -> Manifest:
         """Waits until its end is written, gives the files their names and writes the manifest. `channels` replaces what the plan says of them, by
-        what was heard. Raises NotSealed. Asked again, it answers the same."""
+        what was heard. `warnings` say what is missing; `notes` are warnings of a recording that is whole. Raises NotSealed. Asked again, it answers the same."""
         if self._sealed is None:
-            self._sealed = asyncio.create_task(self._seal(channels, list(intervals), list(warnings)))
+            self._sealed = asyncio.create_task(self._seal(channels, list(intervals), list(warnings), tuple(notes)))
         return await asyncio.shield(self._sealed)
 
     async def discard(self) -> None:
@@ -157,7 +157,7 @@ class Recording:
         for fd in (*self._fds, self._plan_fd):  # the lock goes with the plan: what could not be sealed may be recovered
             os.close(fd)
 
-    async def _seal(self, channels: Iterable[Channel] | None, intervals: list[Interval], warnings: list[str]) -> Manifest:
+    async def _seal(self, channels: Iterable[Channel] | None, intervals: list[Interval], warnings: list[str], notes: tuple[str, ...]) -> Manifest:
         samples = await self._over
         results = self._recorder.writer.results(self.number)
         self._recorder.writer.release(self.number)
@@ -171,7 +171,7 @@ class Recording:
         manifest = Manifest(
             recording_id=self.staged.recording_id, call_id=self.staged.call_id, start=iso(self.start_s), end=iso(self.start_s + duration_ms / 1000),
             duration_ms=duration_ms, state=state, channels=self.staged.channels if channels is None else tuple(channels),
-            intervals=tuple(sorted([*intervals, *self._intervals], key=lambda each: (each.start_ms, each.end_ms))), warnings=tuple(warnings),
+            intervals=tuple(sorted([*intervals, *self._intervals], key=lambda each: (each.start_ms, each.end_ms))), warnings=(*warnings, *notes),
         )  # fmt: skip
         try:
             return await self._recorder.in_thread(lambda: self._sealed_with(manifest, samples))

@@ -33,7 +33,7 @@ _FLAWS: Final = {
 
 
 class RecordingParts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a body holds. `metadata_type` is the media type the metadata came with; `others` are all other parts: (media type in lower case, content)."""
+    """What a body holds, each part byte for byte but for its transfer encoding. `metadata_type` is the media type the metadata came with; `others` are all other parts: (media type in lower case, content)."""
 
     sdp: bytes = b""
     metadata: bytes = b""
@@ -59,9 +59,9 @@ class _Found:
     def take(self, kind: ContentKind, media_type: str, body: bytes) -> None:
         """Puts a part where it belongs. The first description and the first metadata count."""
         if kind is ContentKind.SDP and not self.sdp:
-            self.sdp = body.lstrip(b"\r\n\t ")
+            self.sdp = body.lstrip(b"\r\n\t ") if body[:1].isspace() else body
         elif kind is ContentKind.RS_METADATA and not self.metadata:
-            self.metadata, self.metadata_type = body.strip(b"\r\n\t "), media_type
+            self.metadata, self.metadata_type = body, media_type
         else:
             if kind in (ContentKind.SDP, ContentKind.RS_METADATA):
                 self.warn(f"repeated: another part of {media_type}")

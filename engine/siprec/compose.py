@@ -31,9 +31,9 @@ def _element(name: str, value: str) -> str:
 
 
 def _participants(view: View) -> str:
-    said = []
+    said, parties = [], view.participants
     for place in view.present:
-        party = view.participants[place]
+        party = parties[place]
         identifier = _attribute(party.participant_id or party.aor)
         names = _element("name", party.name)
         said.append(f"<participant participant_id={identifier}>" + "".join(
@@ -66,18 +66,22 @@ def document(view: View, *, recording_session_id: str, sequence: int) -> bytes:
     ).encode("utf-8", "replace")
 
 
-def answer_body(sdp: bytes, view: View, *, recording_session_id: str, sequence: int) -> tuple[str, bytes]:
-    """(Content-Type, body) of an answer with metadata: the description, and the view as document number `sequence`."""
-    metadata = document(view, recording_session_id=recording_session_id, sequence=sequence)
+def _multipart(description: bytes, media_type: str, content: bytes) -> tuple[str, bytes]:
+    """(Content-Type, body) of a description and a part of the recording session; the boundary is one that neither has."""
     boundary, number = _BOUNDARY, 0
-    while boundary.encode() in sdp or boundary.encode() in metadata:
+    while boundary.encode() in description or boundary.encode() in content:
         number += 1
         boundary = f"{_BOUNDARY}-{number}"
     body = b"".join((
-        f"--{boundary}\r\nContent-Type: application/sdp\r\n\r\n".encode(), sdp, b"" if sdp.endswith(b"\r\n") else b"\r\n",
-        f"--{boundary}\r\nContent-Type: {METADATA}\r\nContent-Disposition: recording-session\r\n\r\n".encode(), metadata, f"\r\n--{boundary}--\r\n".encode(),
+        f"--{boundary}\r\nContent-Type: application/sdp\r\n\r\n".encode(), description, b"" if description.endswith(b"\r\n") else b"\r\n",
+        f"--{boundary}\r\nContent-Type: {media_type}\r\nContent-Disposition: recording-session\r\n\r\n".encode(), content, f"\r\n--{boundary}--\r\n".encode(),
     ))  # fmt: skip
     return f"multipart/mixed;boundary={boundary}", body
+
+
+def answer_body(sdp: bytes, view: View, *, recording_session_id: str, sequence: int) -> tuple[str, bytes]:
+    """(Content-Type, body) of an answer with metadata: the description, and the view as document number `sequence`."""
+    return _multipart(sdp, METADATA, document(view, recording_session_id=recording_session_id, sequence=sequence))
 
 
 def snapshot_request(reason: str = "") -> tuple[str, bytes]:
@@ -87,4 +91,10 @@ def snapshot_request(reason: str = "") -> tuple[str, bytes]:
     return SNAPSHOT, f'{_XML}<requestsnapshot xmlns="{NAMESPACE}">{asked}</requestsnapshot>'.encode("utf-8", "replace")
 
 
-__all__ = ["ACCEPT", "METADATA", "SNAPSHOT", "answer_body", "document", "snapshot_request"]
+def offer_with_request(description: bytes, reason: str = "") -> tuple[str, bytes]:
+    """(Content-Type, body) of a re-INVITE that offers `description` and asks for a complete document."""
+    media_type, request = snapshot_request(reason)
+    return _multipart(description, media_type, request)
+
+
+__all__ = ["ACCEPT", "METADATA", "SNAPSHOT", "answer_body", "document", "offer_with_request", "snapshot_request"]

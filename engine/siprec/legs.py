@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from engine.errors import EngineError
 from engine.media.call_recording import CallRecording, plan_of
 from engine.media.manifest import Manifest
@@ -43,22 +45,33 @@ class Legs:
         self.recording: CallRecording | None = None
         self._plane, self._recorder, self._on_fault = plane, recorder, on_fault
         self._tracks: dict[str, int] = {}  # key of a line -> track
+        self._keys: dict[int, str] = {}  # place of a line -> its key
         self._streams: dict[int, MediaStream] = {}  # track -> the stream that was last on it
         self._heard: dict[int, tuple[int, int]] = {}  # track -> packets received and lost when it was last asked how it sounds
         self._extending: asyncio.Task[None] | None = None
 
-    @staticmethod
-    def _key(line: NegotiatedMedia) -> str:
-        return f"label {line.label}" if line.label else f"line {line.index}"
+    def _named(self, lines: Sequence[NegotiatedMedia]) -> dict[int, str]:
+        """What the track of each m= line is known by: its label, or its place where it has none of its own."""
+        found: dict[int, str] = {}
+        for line in lines:
+            if line.accepted:
+                key = f"label {line.label}"
+                found[line.index] = key if line.label and key not in found.values() else f"line {line.index}"
+        return found
 
     def track_of(self, line: NegotiatedMedia) -> int | None:
         """The track of an m= line."""
-        return self._tracks.get(self._key(line))
+        return self._tracks.get(self._keys.get(line.index, ""))
 
     @property
     def count(self) -> int:
         """Tracks there are."""
         return len(self._tracks)
+
+    @property
+    def created_at(self) -> float:
+        """When the timeline of its files begins, in seconds since 1970."""
+        return self.recording.recording.start_s if self.recording is not None else 0.0
 
     async def begin(
         self, recording_id: str, call_id: str, lines: Sequence[NegotiatedMedia], order: Sequence[int], leg_of: Callable[[NegotiatedMedia], Leg], *,
@@ -67,8 +80,9 @@ class Legs:
         """Makes the files, for lines that are about to be agreed. `order` are places of lines, in the order of their channels. Raises RecordingRefused, OSError."""
         accepted = {line.index: line for line in lines if line.accepted}
         ordered = [accepted.pop(index) for index in order if index in accepted] + list(accepted.values())
+        self._keys = self._named(lines)
         for line in ordered:
-            self._tracks.setdefault(self._key(line), len(self._tracks))
+            self._tracks.setdefault(self._keys[line.index], len(self._tracks))
         legs = [leg_of(next(line for line in ordered if self.track_of(line) == track)) for track in range(len(self._tracks))] or [Leg()]
         codecs = [line.receive[0].name for line in ordered if line.receive]
         plan = plan_of(legs, codecs, rate_hz=rate_of(ordered), call_id=call_id, untouched=untouched, merged=merged)
@@ -78,6 +92,9 @@ class Legs:
     def agreed(self, lines: Sequence[NegotiatedMedia], leg_of: Callable[[NegotiatedMedia], Leg]) -> None:
         """Streams follow what was agreed. Raises MediaFull, PathError."""
         before, self.lines = self.lines, tuple(lines)
+        self._keys |= self._named(lines)
+        if not self._tracks and (first := next((line for line in self.lines if line.accepted), None)) is not None:
+            self._tracks[self._keys[first.index]] = 0  # nothing was offered when the files were made
         held_before = {line.index for line in before if is_held(line)}
         self.media.apply(lines)
         recording = self.recording
@@ -118,8 +135,9 @@ class Legs:
             except (EngineError, OSError) as error:
                 self._on_fault(f"a leg that joined is not recorded: {error}")
                 continue
-            self._tracks[self._key(line)] = track
-            now = next((one for one in self.lines if one.accepted and self._key(one) == self._key(line)), None)
+            key = self._keys[line.index]
+            self._tracks[key] = track
+            now = next((one for one in self.lines if one.accepted and self._keys.get(one.index) == key), None)
             if now is not None:
                 self._connect(track, now)
                 if is_held(now):
@@ -182,17 +200,33 @@ class Legs:
         """When a packet came last, on CLOCK_MONOTONIC; 0: never."""
         return max((stream.counts()["last_ns"] for stream in self._streams.values()), default=0)
 
+    async def rotate(self, recording_id: str, call_id: str) -> CallRecording | None:
+        """Goes on in new files, from one packet to the next; the recording that was, which is to be finished. Raises RecordingRefused, OSError."""
+        before = self.recording
+        if before is None:
+            return None
+        plan = msgspec.structs.replace(before.plan, call_id=call_id)
+        fresh = await CallRecording.begin(self._recorder, self._plane, recording_id, plan)
+        for (cause, track), (reason, actor) in before.closed_for().items():
+            fresh.pause(track, cause=cause, reason=reason, actor=actor)
+        for track in list(self._streams):
+            stream = before.release(track)
+            if stream is not None and stream.is_open:
+                fresh.add(track, stream)
+        self.recording = fresh
+        return before
+
     def stop(self) -> None:
         """Streams end; their ports are free again."""
         self.media.close()
 
-    async def finish(self, warnings: Sequence[str]) -> Manifest | None:
+    async def finish(self, notes: Sequence[str]) -> Manifest | None:
         """Seals the files, behind the last of what came. Raises NotSealed."""
         self.stop()
         await asyncio.gather(*(stream.closed for stream in self._streams.values()))
         if self._extending is not None:
             await self._extending
-        return await self.recording.finish(warnings) if self.recording is not None else None
+        return await self.recording.finish(notes) if self.recording is not None else None
 
 
 __all__ = ["POLICY", "Legs", "is_held", "rate_of"]

@@ -23,6 +23,7 @@ from engine.siprec.elements import (
 )
 
 OBJECTS_MAX: Final = 256  # of each kind
+NAMES_MAX: Final = 16  # of one participant, addresses likewise
 EXTENSIONS_MAX: Final = 1024
 EXTENSION_TEXT_MAX: Final = 8192
 WARNINGS_MAX: Final = 32
@@ -198,7 +199,7 @@ class _Reader:
         self.facts: dict[str, Any] = {}
 
     def warn(self, text: str) -> None:
-        if len(self.warnings) < WARNINGS_MAX:
+        if len(self.warnings) < WARNINGS_MAX and text not in self.warnings:
             self.warnings.append(text)
 
     # ---- the document ----
@@ -217,7 +218,7 @@ class _Reader:
                 found = self.objects[kind]
                 if len(found) < OBJECTS_MAX:
                     found.append(_READERS[kind](self, child, within))
-                elif len(found) == OBJECTS_MAX:
+                else:
                     self.warn(f"too_many: more than {OBJECTS_MAX} {kind} elements")
             elif kind == "datamode":
                 self.data_mode = child.text().lower()
@@ -258,8 +259,7 @@ class _Reader:
                 self.extension(child, scope.inside(child), kind, owner, -1, path)
             return
         if len(self.extensions) >= EXTENSIONS_MAX:
-            if len(self.extensions) == EXTENSIONS_MAX:
-                self.warn(f"too_many: more than {EXTENSIONS_MAX} elements of vendors")
+            self.warn(f"too_many: more than {EXTENSIONS_MAX} elements of vendors")
             return
         path = f"{path}/{name}" if path else name
         pairs = element.attributes
@@ -307,7 +307,7 @@ class _Reader:
                 self.fact(name, attributes[name])
         groups = wanted["groupref"] + [attributes[name] for name in ("group", "groupid", "groupref") if attributes.get(name)]
         return CommunicationSession(
-            session_id=identifier, group_ids=tuple(dict.fromkeys(groups)), sip_session_ids=tuple(dict.fromkeys(wanted["sipsessionid"])),
+            session_id=identifier, group_ids=tuple(dict.fromkeys(groups))[:NAMES_MAX], sip_session_ids=tuple(dict.fromkeys(wanted["sipsessionid"]))[:NAMES_MAX],
             start_time=_first(wanted, "starttime"), stop_time=_first(wanted, "stoptime"), associate_time=_first(wanted, "associatetime"),
             disassociate_time=_first(wanted, "disassociatetime"), reason=_first(wanted, "reason") or attributes.get("reason", ""),
             state=(_first(wanted, "state") or attributes.get("state", "")).lower(),
@@ -330,8 +330,8 @@ class _Reader:
         self.texts(rest, scope, "participant", identifier, wanted)
         sessions = wanted["session"] + wanted["sessionref"] + [attributes[name] for name in ("session", "sessionid") if attributes.get(name)]
         return Participant(
-            participant_id=identifier, aors=tuple(dict.fromkeys(aors)), names=tuple(dict.fromkeys(filter(None, map(_name, names)))),
-            role=(_first(wanted, "role") or attributes.get("role", "")).lower(), session_ids=tuple(dict.fromkeys(sessions)), sends=_streams(wanted["send"]),
+            participant_id=identifier, aors=tuple(dict.fromkeys(aors))[:NAMES_MAX], names=tuple(dict.fromkeys(filter(None, map(_name, names))))[:NAMES_MAX],
+            role=(_first(wanted, "role") or attributes.get("role", "")).lower(), session_ids=tuple(dict.fromkeys(sessions))[:OBJECTS_MAX], sends=_streams(wanted["send"]),
             receives=_streams(wanted["recv"] + wanted["receive"]), associate_time=_first(wanted, "associatetime") or _first(wanted, "starttime"),
             disassociate_time=_first(wanted, "disassociatetime") or _first(wanted, "stoptime"),
         )  # fmt: skip
@@ -430,11 +430,10 @@ def _streams(texts: list[str]) -> tuple[str, ...]:
 
 
 def _name(text: str) -> str:
-    """A display name without quotes, and without the parameters that some clients glue to it."""
-    text = text.strip()
-    if text.startswith('"'):
-        text = text[1:].partition('"')[0] if '"' in text[1:] else text[1:]
-    return text.partition(";lang=")[0].strip()
+    """A display name without the quotes around it, and without the parameters that some clients glue to it."""
+    text = text.partition(";lang=")[0].strip()
+    bare = text[1:-1]
+    return bare.strip() if len(text) > 1 and text[0] == text[-1] == '"' and '"' not in bare else text
 
 
 def _in_groups(session: CommunicationSession, grouped: list[tuple[str, str]]) -> CommunicationSession:

@@ -91,7 +91,7 @@ class RecordingServer:
         self.places = Places(
             folder / "places", index, count, sessions_max=config.resources.max_concurrent_calls, streams_max=config.resources.max_rtp_streams
         )
-        self.pauses: Pauses | None = Pauses(folder / "pauses", now)
+        self.pauses: Pauses | None = Pauses(folder.parent / "siprec" / "pauses", now, live_s=config.recording.max_duration_s)
         self.publish: Callable[[str, Any], Awaitable[None]] | None = None
         self._host = host
         self._peers = Peers(config.siprec.peers)
@@ -216,19 +216,22 @@ class RecordingServer:
         self._counts["sessions_refused_total"] += 1
         log.warning("a recording session was refused with %d: %s", status, why)
 
-    def failed(self, session: RecordingSession, error: Exception) -> None:
+    def failed(self, recording_id: str, error: Exception) -> None:
         """Something of a recording could not be kept."""
         self._counts["sessions_failed_total"] += 1
         self._counts["recording_errors_total"] += 1
         self.media.failed += 1
-        log.error("the recording %s: %s", session.recording_id, error)
+        log.error("the recording %s: %s", recording_id, error)
 
-    def recorded(self, session: RecordingSession, manifest: Manifest | None) -> None:
-        """It is sealed, or cannot be."""
-        self._ending.discard(session)
+    def sealed(self, manifest: Manifest | None) -> None:
+        """The files of a recording have their names."""
         if manifest is not None:
             self._counts["recordings_completed_total"] += 1
             self.media.recorded += 1
+
+    def recorded(self, session: RecordingSession) -> None:
+        """A session that was over is done with."""
+        self._ending.discard(session)
         for name, value in session.legs.totals().items():
             self._counts[{"received": "packets_total", "received_bytes": "bytes_total"}.get(name, f"{name}_total")] += value
 

@@ -11,7 +11,10 @@ import contextlib
 import logging
 import re
 import secrets
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from engine.errors import EngineError
 from engine.media.errors import MediaError
@@ -30,7 +33,7 @@ from engine.siprec.bodies import RecordingParts, parts_of
 from engine.siprec.control import ChangeKind, Control
 from engine.siprec.document import SessionDocument
 from engine.siprec.events import SessionEventKind, SignallingEvent, SignallingKind
-from engine.siprec.facts import SessionFacts
+from engine.siprec.facts import SessionFacts, Vendor
 from engine.siprec.facts import State as SessionState
 from engine.siprec.legs import Legs, is_held
 from engine.siprec.metadata import Metadata, MetadataError, parse
@@ -57,9 +60,7 @@ def offered_lines(description: bytes) -> tuple[view.OfferedLine, ...]:
     sections = re.split(rb"^(?=m=)", description, flags=re.MULTILINE)[1:]
     names = [found[1].decode("utf-8", "replace").strip() if (found := _CNAME.search(section)) else "" for section in sections]
     media = RemoteDescription(description).media
-    return tuple(
-        view.OfferedLine(index=index, label=one.label, cname=names[index] if index < len(names) else "") for index, one in enumerate(media) if one.port
-    )
+    return tuple(view.OfferedLine(index=index, label=one.label, cname=names[index] if index < len(names) else "") for index, one in enumerate(media))
 
 
 def headers_of(message: Message) -> tuple[tuple[str, str], ...]:
@@ -89,7 +90,7 @@ class RecordingSession(CallUser):
         self._read: tuple[Message, RecordingParts] = (request, parts)
         self._lines: tuple[view.OfferedLine, ...] = ()
         self._channels: tuple[view.ChannelParties, ...] = ()
-        self._vendor = vendor.vendor_of(request, None)
+        self._vendor = Vendor()
         self._correlation: tuple[str, ...] = ()
         self._headers = vendor.headers_of(request)
         self._policy = vendor.CallPolicy()
@@ -111,6 +112,8 @@ class RecordingSession(CallUser):
         self._places = 0  # streams that are counted against the machine's limit
         self._told: list[SessionEventKind] = []
         self._is_paused_there = False
+        self._sessions: tuple[str, ...] = ()  # communication sessions that are recorded now
+        self._rotating: asyncio.Task[None] | None = None
         self._over: asyncio.Task[None] | None = None
         call.session = self.negotiation
         call.contact_parameters = ";+sip.srs"
@@ -141,15 +144,17 @@ class RecordingSession(CallUser):
             lines = self.negotiation.prepare(offer)
             self._lines = offered_lines(offer)
         self._take_places(sum(line.accepted for line in lines) or 1)
-        self._learn(request, parts)
-        self._describe_call(request, parts)
+        document = self._document_of(request, parts)
+        self._policy = vendor.policy_of(request, document)
+        self._vendor = vendor.vendor_of(request, document)
+        self._learn(request, parts, document)
         order = view.order_of(self._view, self._channels)
         options = self._server.config.recording
-        recording = await self.legs.begin(
+        await self.legs.begin(
             self.recording_id, self.call_id, lines, order, self._leg_of, untouched=options.g711 == "untouched", merged=options.combine_legs
         )
-        self._created_at = recording.recording.start_s
-        self._journal = Journal(self._server.media.recorder.folder, self.recording_id, self._document, self._server.media.recorder.in_thread)
+        self._created_at = self.legs.created_at
+        self._journal = self._journal_of(self.recording_id)
         if self.call.state is State.SETUP:  # not cancelled meanwhile
             self._restore_pauses()
             self._journal.changed()
@@ -199,45 +204,75 @@ class RecordingSession(CallUser):
             self._server.places.give_back(self._places)
             self._places = 0
 
-    def _describe_call(self, request: Message, parts: RecordingParts) -> None:
-        """What the first message says of the call as a whole."""
-        document = next(iter(self._documents(request, parts)), None)
-        self._policy = vendor.policy_of(request, document)
-        self._vendor = vendor.vendor_of(request, document)
-        self._correlate(request, document)
-
     # ---- metadata ----
 
-    def _documents(self, request: Message, parts: RecordingParts) -> list[Metadata]:
+    def _document_of(self, request: Message, parts: RecordingParts) -> Metadata | None:
         """What a message says of who takes part: its metadata, or its headers where it has none."""
-        if parts.metadata:
-            if len(parts.metadata) > self._server.config.siprec.metadata_max_bytes:
-                self.warn(f"metadata of {len(parts.metadata)} bytes is not read")
-                return []
-            try:
-                return [parse(parts.metadata, max_bytes=self._server.config.siprec.metadata_max_bytes)]
-            except MetadataError as error:
-                self.warn(str(error))
-                return []
-        told = vendor.document_of(request)
-        return [told] if told is not None else []
+        if not parts.metadata:
+            return vendor.document_of(request)
+        most = self._server.config.siprec.metadata_max_bytes
+        if len(parts.metadata) > most:
+            self.warn(f"metadata of {len(parts.metadata)} bytes is not read")
+            return None
+        try:
+            return parse(parts.metadata, max_bytes=most)
+        except MetadataError as error:
+            self.warn(str(error))
+            return None
 
-    def _learn(self, request: Message, parts: RecordingParts) -> None:
+    def _learn(self, request: Message, parts: RecordingParts, document: Metadata | None) -> None:
         """Takes over what a message says of the participants and their streams."""
         for warning in parts.warnings:
             self.warn(warning)
-        documents = self._documents(request, parts)
-        for document in documents:
+        if document is not None:
             changes = self._view.apply(document, self._server.now())
             for warning in (*document.warnings, *changes.warnings):
                 self.warn(warning)
+            self._follow(tuple(one.session_id for one in self._view.sessions))
         self._channels = view.channels(self._view, self._lines)
-        if documents:
+        if document is not None:
             for warning in view.check(self._view, self._lines):
                 self.warn(warning)
-            self._correlate(request, documents[-1])
-        elif not self._view.participants:
+        if document is not None or not self._correlation:
+            self._correlate(request, document)
+        if document is None and not self._view.participants:
             self.warn("nobody says who takes part: there is no metadata")
+
+    def _follow(self, sessions: tuple[str, ...]) -> None:
+        """A recording session may outlive the calls it records: each set of new communication sessions has files of its own (RFC 7866 6.2)."""
+        before = self._sessions
+        if sessions:
+            self._sessions = sessions
+        if before and sessions and not set(before) & set(sessions) and self.legs.recording is not None and self._rotating is None:
+            self._rotating = self._loop.create_task(self._rotate())
+            self._server.spawn(self._wait_for(self._rotating))
+
+    async def _rotate(self) -> None:
+        """Seals what was recorded so far, while the next files are written already."""
+        ended, journal, recording_id = self.facts(), self._journal, self.recording_id
+        fresh_id = self._server.new_recording_id(self.call_id)
+        try:
+            before = await self.legs.rotate(fresh_id, self.call_id)
+        except (EngineError, OSError) as error:
+            self.warn(f"another communication session is recorded into the same files: {error}")
+            return
+        finally:
+            self._rotating = None
+        if before is None or journal is None:
+            return
+        at = self._server.now()
+        self.recording_id = fresh_id
+        self._created_at = self.legs.created_at
+        self._journal = self._journal_of(fresh_id)
+        self._journal.changed()
+        ended = msgspec.structs.replace(ended, state="ended", ended_at=at)
+        journal.freeze(msgspec.structs.replace(self._document(), session=ended))
+        notes, self.warnings = self.warnings, []
+        await self._seal(recording_id, before.finish(notes), journal, ended)
+
+    def _journal_of(self, recording_id: str) -> Journal:
+        recorder = self._server.media.recorder
+        return Journal(recorder.folder, recording_id, self._document, recorder.in_thread)
 
     def _correlate(self, request: Message, document: Metadata | None) -> None:
         keys = vendor.correlation_of(request, document, self._vendor)
@@ -285,7 +320,7 @@ class RecordingSession(CallUser):
         if parts.sdp:
             with contextlib.suppress(EngineError):  # what is wrong with it is said when it is answered
                 self._lines = offered_lines(parts.sdp)
-        self._learn(message, parts)
+        self._learn(message, parts, self._document_of(message, parts))
         self._rename()
         self.control.known_as(self._view.session_ids, self._view.group_ids)
         if parts.metadata:
@@ -395,20 +430,26 @@ class RecordingSession(CallUser):
     async def _finish(self) -> None:
         await asyncio.sleep(TAIL_S)
         self.control.close()
+        if self._rotating is not None:
+            await self._rotating
+        await self._seal(self.recording_id, self.legs.finish(self.warnings), self._journal, None)
+        self._give_places_back()
+        self._server.recorded(self)
+
+    async def _seal(self, recording_id: str, finishing: Awaitable[Manifest | None], journal: Journal | None, facts: SessionFacts | None) -> None:
         manifest: Manifest | None = None
         try:
-            manifest = await self.legs.finish(self.warnings)
+            manifest = await finishing
         except (EngineError, OSError) as error:
             self.warn(str(error))
-            self._server.failed(self, error)
-        if self._journal is not None:
+            self._server.failed(recording_id, error)
+        if journal is not None:
             try:
-                await self._journal.finish()
+                await journal.finish()
             except OSError as error:
-                self._server.failed(self, error)
-        self._give_places_back()
-        self._server.recorded(self, manifest)
-        self._server.tell("recorded", self.facts(), manifest=f"{self.recording_id}.json" if manifest is not None else "")
+                self._server.failed(recording_id, error)
+        self._server.sealed(manifest)
+        self._server.tell("recorded", facts or self.facts(), manifest=f"{recording_id}.json" if manifest is not None else "")
 
     async def finished(self) -> None:
         """Until its files are sealed, once it has ended."""
@@ -487,9 +528,9 @@ class RecordingSession(CallUser):
         stream_ids = {one.index: (one.stream_id, one.parties or one.former) for one in self._channels}
         folder = self._server.media.folder
         recording = self.legs.recording
-        files = [file.name for file in recording.recording.staged.files] if recording is not None else []
-        merged = [name for name in files if "-leg" not in name]
-        legs = tuple(str(folder / name) for name in files if "-leg" in name)
+        files = recording.recording.staged.files if recording is not None else ()
+        merged = [str(folder / file.name) for file in files if file.name.rpartition(".")[0] == self.recording_id]
+        legs = tuple(str(folder / file.name) for file in files if str(folder / file.name) not in merged)
         return SessionFacts(
             call_id=self.call_id, recording_id=self.recording_id, worker=self._server.name, state=self._state(), created_at=self._created_at,
             last_activity=max(self._last_sip_at, self._server.wall(self.legs.last_heard_ns())), ended_at=self._ended_at,
@@ -497,7 +538,7 @@ class RecordingSession(CallUser):
             local_uri=call.local_uri, remote_uri=call.remote_uri, remote_addr=f"{self._remote[0]}:{self._remote[1]}", transport=self._transport,
             session_ids=self._view.session_ids, group_ids=self._view.group_ids, participants=self._view.participants,
             channels=self.legs.facts(stream_ids, control.is_muted), vendor=self._vendor, correlation=self._correlation, warnings=tuple(self.warnings),
-            recording_path=str(folder / merged[0]) if merged else (legs[0] if legs else ""), leg_paths=legs,
+            recording_path=(merged or legs or ("",))[0], leg_paths=legs,
             recording_paused=control.recording_paused, transcription_paused=control.transcription_paused,
         )  # fmt: skip
 

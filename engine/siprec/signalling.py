@@ -80,6 +80,10 @@ class Journal:
         self._is_dirty = False
         self._is_over = False
 
+    def freeze(self, document: SessionDocument) -> None:
+        """It stays as it is now."""
+        self._make = lambda: document
+
     def changed(self) -> None:
         """Something is different."""
         self._is_dirty = True

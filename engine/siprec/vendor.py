@@ -23,6 +23,7 @@ from engine.siprec.metadata import Extension, Metadata, Participant, Participant
 VALUE_MAX: Final = 256
 CORRELATION_MAX: Final = 64
 HEADERS_MAX: Final = 64
+NUMBERS_MAX: Final = 16  # of callers and callees in extensions
 
 
 class Signs(msgspec.Struct, frozen=True):
@@ -75,7 +76,7 @@ HEADERS: Final[Mapping[str, str]] = {
     "x-ac-recording-ip-group": "audiocodes_recording_ip_group", "x-ac-avaya-ucid": "ucid",
     **{f"x-{brand}-{name}": f"ribbon_{name.replace('-', '_')}" for brand in ("ribbon", "sonus", "genband")
        for name in ("session-id", "call-id", "gw-id", "trunk-group", "recording-id", "billing-id")},
-    "x-broadworks-correlation-info": "tracking_id",
+    "x-broadworks-correlation-info": "broadworks_correlation_info",
     **{f"x-nice-{name}-id": f"nice_{name}_id" for name in ("interaction", "session", "recording", "contact", "agent", "call")},
     "x-genesys-calluuid": "genesys_uuid", "x-genesys-call-uuid": "genesys_uuid", "x-genesys-campaign": "genesys_campaign",
     "x-genesys-queue": "genesys_queue", "x-genesys-agent": "genesys_agent_id",
@@ -108,14 +109,15 @@ _BUILT_IN_BRIDGE: Final = {
 
 # An identifier, and what it is called where other sessions of the same call are looked for.
 _KINDS: Final = {
-    "call_id": "call_id", "cisco_call_id": "call_id", "avaya_call_id": "call_id", "audiocodes_call_id": "call_id", "ribbon_call_id": "call_id", "nice_call_id": "call_id",
-    "sansay_call_id": "call_id", "huawei_call_id": "call_id", "transferred_from": "call_id", "gcid": "gcid", "icid": "icid", "tracking_id": "tracking",
-    "genesys_uuid": "genesys_uuid", "genesys_interaction_id": "interaction", "nice_interaction_id": "interaction", "avaya_interaction_id": "interaction",
-    "oracle_conversation_id": "conversation", "avaya_conversation_id": "conversation", "genesys_conversation_id": "conversation",
+    "call_id": "call-id", "cisco_call_id": "call-id", "avaya_call_id": "call-id", "audiocodes_call_id": "call-id", "ribbon_call_id": "call-id", "nice_call_id": "call-id",
+    "sansay_call_id": "call-id", "huawei_call_id": "call-id", "transferred_from": "leg", "gcid": "gcid", "icid": "icid", "tracking_id": "tracking",
+    "broadworks_correlation_info": "tracking", "genesys_uuid": "genesys-uuid", "genesys_interaction_id": "interaction", "nice_interaction_id": "interaction",
+    "avaya_interaction_id": "interaction", "oracle_conversation_id": "conversation", "avaya_conversation_id": "conversation", "genesys_conversation_id": "conversation",
     "microsoft_conversation_id": "conversation", "conversation_id": "conversation", "microsoft_correlation_id": "correlation", "correlation_id": "correlation",
-    "cisco_refci": "refci", "cisco_farend_refci": "refci", "asterisk_linked_id": "linked", "freeswitch_uuid": "freeswitch_uuid",
-    "audiocodes_session_id": "session_key", "ribbon_session_id": "session_key", "avaya_session_id": "session_key", "broadworks_call_id": "callhalf",
+    "cisco_refci": "refci", "cisco_farend_refci": "refci", "asterisk_linked_id": "linked", "freeswitch_uuid": "freeswitch-uuid",
+    "audiocodes_session_id": "session-key", "ribbon_session_id": "session-key", "avaya_session_id": "session-key", "broadworks_call_id": "callhalf",
 }  # fmt: skip
+_LEGS_ARE_PARTICIPANTS: Final = frozenset({"netsapiens"})  # their participant_id is the Call-ID of a leg
 
 
 # ---- what is said, wherever it stands ----
@@ -172,14 +174,14 @@ def _with_ucid(found: dict[str, str], kind: str) -> None:
                 found.setdefault("avaya_ucid", ucid)
         if conversation:
             found.setdefault("avaya_conversation_id", conversation)
-    if kind == "oracle" and "oracle_ucid" not in found and "icid" in found:
-        found["oracle_ucid"] = found["icid"]
     for name in ("oracle_ucid", "avaya_ucid"):
         if name in found:
             found[name] = found[name].partition(";")[0].strip()
             found.setdefault("ucid", found[name])
     if "ucid" in found:
         found["ucid"] = ucid_of(found["ucid"]) or found["ucid"].partition(";")[0].strip()
+    if kind == "oracle" and "icid" in found:
+        found.setdefault("oracle_ucid", found["icid"])
     if kind == "cisco" and "session_id" in found:
         found.setdefault("cisco_session_id", found["session_id"])
 
@@ -223,7 +225,7 @@ def _type(message: Message, document: Metadata | None, agent: str) -> str:
     for kind, prefixes in _PREFIXES:
         if any(name.startswith(prefixes) for name in names):
             return kind
-    spaces = {part for extension in (document.extensions if document else ()) for part in (extension.namespace, extension.name)}
+    spaces = {part for extension in (document.extensions[:64] if document else ()) for part in (extension.namespace, extension.name)}
     return _searched(_SPACES, spaces) or found or "generic"
 
 
@@ -249,19 +251,20 @@ def _session_keys(value: str) -> Iterator[str]:
         half = half.strip()
         number = hex_uuid(half)
         if number:
-            yield f"sip_session_id:{number}"
+            yield f"session-id:{number}"
         elif half and not re.fullmatch(r"[0-]*", half):
-            yield f"call_id:{half}"
+            yield f"call-id:{half}"
 
 
-def _keys(document: Metadata | None, identifiers: Mapping[str, str]) -> Iterator[str]:
-    for name, value in identifiers.items():
+def _keys(document: Metadata | None, vendor: Vendor) -> Iterator[str]:
+    for name, value in vendor.identifiers.items():
         if name in ("session_id", "cisco_session_id"):
             yield from _session_keys(value)
         elif name.endswith("ucid"):
-            yield f"ucid:{ucid_of(value) or value}"
+            if value != vendor.identifiers.get("icid"):  # which stands in for one, where there is none
+                yield f"ucid:{ucid_of(value) or value}"
         elif name in ("cisco_guid", "cisco_farend_guid"):
-            yield f"cisco_guid:{hex_uuid(value) or value}"
+            yield f"cisco-guid:{hex_uuid(value) or value}"
         elif name in _KINDS:
             yield f"{_KINDS[name]}:{value}"
     if document is None:
@@ -272,26 +275,28 @@ def _keys(document: Metadata | None, identifiers: Mapping[str, str]) -> Iterator
             yield f"ucid:{ucid_of(extension.text) or extension.text}"
         elif name in _KINDS and extension.text:
             yield f"{_KINDS[name]}:{extension.text}"
+    if vendor.type in _LEGS_ARE_PARTICIPANTS:
+        yield from (f"leg:{participant.participant_id}" for participant in document.participants)
     for group in document.groups:
-        yield f"group:{group.group_id}"
+        yield f"group-id:{group.group_id}"
     for session in document.sessions:
-        yield f"session:{session.session_id}"
+        yield f"rs-session-id:{session.session_id}"
         if ucid := ucid_of(session.session_id, bare=False):
             yield f"ucid:{ucid}"
         for value in session.sip_session_ids:
             yield from _session_keys(value)
         for identifier in session.group_ids:
-            yield f"group:{identifier}"
+            yield f"group-id:{identifier}"
 
 
 def correlation_of(message: Message, document: Metadata | None, vendor: Vendor) -> tuple[str, ...]:
     """Keys that other recording sessions of the same call have too: "kind:value", values in one form whatever way they were written.
 
-    Kinds: call_id (of the communication session), sip_session_id, ucid, cisco_guid, gcid, refci, icid, tracking, genesys_uuid, interaction, conversation, correlation,
-    linked, freeswitch_uuid, session_key, callhalf, group, session.
+    Kinds: call-id (of the communication session), session-id (RFC 7989), ucid, cisco-guid, gcid, refci, icid, tracking, genesys-uuid, interaction, conversation, correlation,
+    linked, freeswitch-uuid, session-key, callhalf, leg, group-id, rs-session-id.
     """
     keys: dict[str, None] = {}
-    for key in _keys(document, vendor.identifiers):
+    for key in _keys(document, vendor):
         value = key.partition(":")[2]
         if len(value) > 2 and value.strip("0-") and len(keys) < CORRELATION_MAX:
             keys.setdefault(key[:VALUE_MAX])
@@ -326,7 +331,7 @@ def roles_of(document: Metadata) -> dict[str, str]:
             recorded.append(value)
         call_type = call_type or _CALL_TYPES.get(name, "") or (_CALL_TYPES.get(value.lower(), "") if name == "calltype" else "")
     said = [(address, call_type) for address in recorded if call_type] + said
-    for address, role in said:
+    for address, role in said[:NUMBERS_MAX]:
         for one in document.participants:
             if role not in roles.values() and one.participant_id not in roles and any(same_party(address, aor) for aor in one.aors):
                 roles[one.participant_id] = role
@@ -340,14 +345,17 @@ def roles_of(document: Metadata) -> dict[str, str]:
 
 def numbers_of(document: Metadata, roles: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     """Numbers of participants whose address does not tell them, by participant_id: Webex writes a user's name there, and the number into an extension."""
-    found = {}
-    for participant in document.participants:
-        role = roles.get(participant.participant_id, "")
-        said = [extension.text for extension in document.extensions if extension.text and _PARTY_NUMBERS.get(plain(extension.name)) == role] if role else []
-        others = [aor for other in document.participants for aor in other.aors]
-        more = tuple(address for address in dict.fromkeys(said) if not any(same_party(address, aor) for aor in others))
-        if more:
-            found[participant.participant_id] = more
+    numbers = [
+        (role, extension.text) for extension in document.extensions if extension.text and (role := _PARTY_NUMBERS.get(plain(extension.name)))
+    ][:NUMBERS_MAX]  # fmt: skip
+    if not roles or not numbers:
+        return {}
+    known = [aor for participant in document.participants for aor in participant.aors]
+    found: dict[str, tuple[str, ...]] = {}
+    for said, number in dict.fromkeys(numbers):
+        owner = next((identifier for identifier, role in roles.items() if role == said), None)
+        if owner is not None and not any(same_party(number, aor) for aor in known):
+            found[owner] = (*found.get(owner, ()), clean(number))
     return found
 
 

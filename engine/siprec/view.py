@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
 from engine.siprec.facts import Party
-from engine.siprec.identities import address_of, is_placeholder, same_party
+from engine.siprec.identities import address_of, is_placeholder
 from engine.siprec.metadata import CommunicationSession, Group, Metadata, Participant, Stream, instant
 from engine.siprec.vendor import numbers_of, roles_of
+from engine.siprec.voices import By, ChannelParties, OfferedLine, channels, check, order_of
 
 PARTIES_MAX: Final = 1024  # of one session, those who left counted too
-VOICES_MAX: Final = 1024  # streams whose former senders are remembered
-_CLOCK_SET: Final = 946_684_800.0  # 2000: a client that says an earlier time has no clock
-
-By = Literal["association", "participant_ref", "inline", "stream_id", "former", "position", ""]
+VOICES_MAX: Final = 4096  # former senders that are remembered, over all streams
+_CLOCK_SET: Final = (946_684_800.0, 4_102_444_800.0)  # 2000 to 2100: a client that says another time has no clock
 
 
 class Changes(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -37,26 +35,6 @@ class Changes(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     def __bool__(self) -> bool:
         return bool(self.joined or self.left or self.renamed or self.became or self.streams_added or self.streams_removed)
-
-
-class OfferedLine(msgspec.Struct, frozen=True, kw_only=True):
-    """An m= line of the description: its place, a=label and the cname of a=ssrc."""
-
-    index: int
-    label: str = ""
-    cname: str = ""
-
-
-class ChannelParties(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose voices are in an m= line, by place: `parties` send into it now, `former` did before. `by` is how that is known; "position" is a guess, "former" that nobody
-    sends at present (a hold) and those who did are still there."""
-
-    index: int
-    label: str = ""
-    stream_id: str = ""
-    parties: tuple[int, ...] = ()
-    former: tuple[int, ...] = ()
-    by: By = ""
 
 
 class _Member:
@@ -98,6 +76,8 @@ class View:
         self._sends: dict[str, tuple[str, ...]] = {}
         self._inline: dict[str, tuple[str, ...]] = {}
         self._voices: dict[str, dict[int, None]] = {}
+        self._voices_left = VOICES_MAX
+        self._index()
 
     # ---- what is known ----
 
@@ -130,6 +110,11 @@ class View:
         return tuple(self._sessions.values())
 
     @property
+    def sessions_now(self) -> tuple[str, ...]:
+        """The identifiers of those: one recording session may outlive its calls (RFC 7866 6.2)."""
+        return tuple(self._sessions)
+
+    @property
     def streams(self) -> tuple[Stream, ...]:
         return tuple(self._streams.values())
 
@@ -143,35 +128,47 @@ class View:
         found = next((one for one in self.streams if one.stream_id == stream), None) or next((one for one in self.streams if one.label == stream), None)
         return self.senders(found or Stream(stream_id=stream))[0]
 
+    def is_sent(self, stream: str) -> bool:
+        """Whether someone names a stream as what he sends, by its identifier or label."""
+        return stream in self._associated or stream in self._named
+
     def senders(self, stream: Stream) -> tuple[tuple[int, ...], By]:
         """Who sends into a stream now, and how that is known."""
-        present = [member for member in self._members if member.left is None and self._may_send(member, stream)]
-        if found := self._naming(self._sends, present, stream):
+        if found := self._naming(self._associated, stream):
             return found, "association"
         if stream.participant_ids:
             named = set(stream.participant_ids)
-            if found := tuple(member.place for member in present if member.identifier in named):
+            if found := tuple(member.place for member in self._members if member.left is None and member.identifier in named):
                 return found, "participant_ref"
-        return self._naming(self._inline, present, stream), "inline"
+        return self._naming(self._named, stream), "inline"
 
     def former(self, stream: Stream) -> tuple[int, ...]:
         """Who ever sent into a stream, by the order in which they came to it."""
         return tuple(self._voices.get(_identity(stream), ()))
 
-    def _may_send(self, member: _Member, stream: Stream) -> bool:
-        """Of streams with one identifier in several sessions, each has the voices of its own session."""
-        if not stream.session_id or not member.sessions or stream.session_id in member.sessions:
-            return True
-        return sum(one.stream_id == stream.stream_id for one in self.streams) < 2
-
-    def _naming(self, sends: dict[str, tuple[str, ...]], present: list[_Member], stream: Stream) -> tuple[int, ...]:
-        """Those who name a stream: by its identifier, or by its label where no other stream is called so."""
+    def _naming(self, senders: dict[str, list[_Member]], stream: Stream) -> tuple[int, ...]:
+        """Those who name a stream: by its identifier, or by its label where no other stream is called so. Of streams with one identifier in several sessions, each has the
+        voices of its own session."""
+        apart = bool(stream.session_id) and self._identifiers[stream.stream_id] > 1
         for name in (stream.stream_id, stream.label):
-            if name and (name == stream.stream_id or all(one.stream_id != name for one in self.streams)):
-                found = tuple(member.place for member in present if name in sends.get(member.key, ()))
+            if name and (name == stream.stream_id or name not in self._identifiers):
+                found = tuple(
+                    member.place for member in senders.get(name, ()) if not apart or not member.sessions or stream.session_id in member.sessions
+                )  # fmt: skip
                 if found:
                     return found
         return ()
+
+    def _index(self) -> None:
+        """Finds senders by the streams they name, once a document."""
+        self._identifiers = Counter(stream.stream_id for stream in self.streams)
+        self._associated: dict[str, list[_Member]] = {}
+        self._named: dict[str, list[_Member]] = {}
+        for member in self._members:
+            if member.left is None:
+                for senders, sends in ((self._associated, self._sends), (self._named, self._inline)):
+                    for stream in sends.get(member.key, ()):
+                        senders.setdefault(stream, []).append(member)
 
     # ---- what a document changes ----
 
@@ -188,6 +185,7 @@ class View:
         became = self._replace_placeholders(before, {member.place for member, _ in listed}, at)
         self._apply_streams(document, complete)
         self._apply_senders(document, complete, listed)
+        self._index()
         roles = roles_of(document)
         numbers = numbers_of(document, roles)
         for member, _ in listed:
@@ -343,9 +341,11 @@ class View:
 
     def _remember_voices(self) -> None:
         for stream in self.streams:
-            parties, _ = self.senders(stream)
-            if parties and (len(self._voices) < VOICES_MAX or _identity(stream) in self._voices):
-                self._voices.setdefault(_identity(stream), {}).update(dict.fromkeys(parties))
+            voices = self._voices.setdefault(_identity(stream), {})
+            for place in self.senders(stream)[0]:
+                if place not in voices and self._voices_left:
+                    voices[place] = None
+                    self._voices_left -= 1
 
 
 def _identity(stream: Stream) -> str:
@@ -359,152 +359,13 @@ def _iso(at: float) -> str:
 def _time(text: str, at: float) -> float:
     """A time that a client says, or `at` where it has no clock."""
     said = instant(text)
-    return said if said is not None and said > _CLOCK_SET else at
+    return said if said is not None and _CLOCK_SET[0] < said < _CLOCK_SET[1] else at
 
 
 def _ended_sessions(document: Metadata) -> dict[str, str]:
     """Communication sessions that are over, or not recorded any more, with the time."""
     over = {session.session_id: session.stop_time or session.disassociate_time for session in document.sessions if session.stop_time or session.disassociate_time}
     return over | {recording.session_id: recording.disassociate_time for recording in document.session_recordings if recording.disassociate_time}
-
-
-# ---- whose voices are in which m= line ----
-
-
-def _streams_of_lines(view: View, lines: Sequence[OfferedLine]) -> dict[int, Stream]:
-    """The stream of each m= line: by its label, by an identifier that is the label, and what is left over by position."""
-    left = list(view.streams)
-    found: dict[int, Stream] = {}
-
-    def take(line: OfferedLine, stream: Stream | None) -> None:
-        if stream is not None and line.index not in found:
-            found[line.index] = stream
-            left.remove(stream)
-
-    for line in lines:
-        take(line, next((stream for stream in left if stream.media_index == line.index), None))
-    for line in lines:
-        take(line, next((stream for stream in left if line.label and stream.label == line.label), None))
-    for line in lines:
-        take(line, next((stream for stream in left if line.label and stream.stream_id == line.label), None))
-    for line in lines:
-        if line.index not in found and not _labels_senders(view, line.label):
-            take(line, left[0] if left else None)
-    return found
-
-
-def _labels_senders(view: View, label: str) -> bool:
-    return bool(label) and any(label in view.sends(place) for place in view.present)
-
-
-def _of_line(view: View, line: OfferedLine, stream: Stream | None, guessed: bool) -> ChannelParties:
-    by: By = ""
-    parties: tuple[int, ...] = ()
-    former: tuple[int, ...] = ()
-    if stream is not None:
-        parties, by = view.senders(stream)
-        former = view.former(stream)
-        if not parties:
-            present = set(view.present)
-            parties = tuple(place for place in former if place in present)
-            by = "former" if parties else ""
-        elif guessed:
-            by = "position"
-        elif stream.label != line.label and stream.media_index != line.index:
-            by = "stream_id"
-    elif line.label:
-        parties = view.parties_of_stream(line.label)
-        by = "stream_id" if parties else ""
-    return ChannelParties(
-        index=line.index, label=line.label, stream_id=stream.stream_id if stream else "", parties=parties,
-        former=tuple(place for place in former if place not in parties), by=by,
-    )  # fmt: skip
-
-
-def channels(view: View, lines: Sequence[OfferedLine]) -> tuple[ChannelParties, ...]:
-    """Whose voices are in each m= line, one entry a line, in their order.
-
-    A line is joined to a stream by label, and a stream to participants by their participantstreamassoc, by its participant-ref, by what they name inside them, by a label
-    that is the identifier of a stream. What nothing says goes by position: the first of those who send nothing is in the first line that has no one; all are in the one
-    line of a call that is mixed.
-    """
-    streams = _streams_of_lines(view, lines)
-    alone = len(lines) == 1 and len(view.streams) == 1
-    found = [_of_line(view, line, streams.get(line.index), not alone and _is_guess(line, streams.get(line.index))) for line in lines]
-    claimed = {place for channel in found for place in channel.parties}
-    idle = [place for place in view.present if place not in claimed]
-    empty = [number for number, channel in enumerate(found) if not channel.parties]
-    for number in empty:
-        parties = tuple(idle) if len(lines) == 1 else tuple(idle[:1])
-        del idle[: len(parties)]
-        if parties:
-            found[number] = msgspec.structs.replace(found[number], parties=parties, by="position")
-    return tuple(found)
-
-
-def _is_guess(line: OfferedLine, stream: Stream | None) -> bool:
-    return stream is not None and stream.media_index != line.index and (not line.label or line.label not in (stream.label, stream.stream_id))
-
-
-def order_of(view: View, channels: Sequence[ChannelParties]) -> tuple[int, ...]:
-    """The m= lines in the order of channels: the caller's first and the callee's behind it where they are known, then by the first appearance of whom they carry, and
-    last those of whom nothing is known."""
-    roles = {party.place: party.role for party in view.participants}
-    ranks = {"caller": 0, "callee": 1}
-
-    def rank(channel: ChannelParties) -> tuple[int, int, int]:
-        parties = channel.parties or channel.former
-        return (min((ranks.get(roles.get(place, ""), 2) for place in parties), default=3), min(parties, default=PARTIES_MAX), channel.index)
-
-    return tuple(channel.index for channel in sorted(channels, key=rank))
-
-
-def check(view: View, lines: Sequence[OfferedLine]) -> tuple[str, ...]:
-    """Where the metadata and the description contradict each other: texts that begin with duplicate_label, unknown_label (of the metadata, in no m= line), unclaimed_label
-    (of an m= line, in no metadata), unlabelled, ambiguous_sender, participant_mismatch or position."""
-    if not view.streams and not view.participants:
-        return ()
-    return tuple(dict.fromkeys((*_label_problems(view, lines), *_sender_problems(view, lines))))
-
-
-def _label_problems(view: View, lines: Sequence[OfferedLine]) -> Iterator[str]:
-    offered = Counter(line.label for line in lines if line.label)
-    known = Counter((stream.session_id, stream.label) for stream in view.streams if stream.label)
-    for label, count in offered.items():
-        if count > 1:
-            yield f"duplicate_label: {label[:64]} labels {count} m= lines"
-    for (_, label), count in known.items():
-        if count > 1:
-            yield f"duplicate_label: {label[:64]} labels {count} streams of the metadata"
-    if len(lines) > 1 and (bare := [line.index for line in lines if not line.label]):
-        yield f"unlabelled: {len(bare)} of {len(lines)} m= lines have no label"
-    identifiers = {stream.stream_id for stream in view.streams}
-    for _, label in known:
-        if label not in offered:
-            yield f"unknown_label: {label[:64]} of the metadata labels no m= line"
-    labels = {label for _, label in known} | identifiers
-    for label in offered:
-        if label not in labels and not _labels_senders(view, label):
-            yield f"unclaimed_label: {label[:64]} of an m= line is in no stream of the metadata"
-
-
-def _sender_problems(view: View, lines: Sequence[OfferedLine]) -> Iterator[str]:
-    parties = {party.place: party for party in view.participants}
-    streams = _streams_of_lines(view, lines)
-    for line, channel in zip(lines, channels(view, lines), strict=True):
-        stream = streams.get(line.index)
-        if channel.by == "position":
-            yield f"position: whose voice is in m= line {line.index} goes by position"
-        elif len(channel.parties) > 1 and len(lines) > 1 and not (stream and stream.mode == "mixed"):
-            yield f"ambiguous_sender: {len(channel.parties)} participants send into m= line {line.index}"
-        if line.cname and channel.parties and not any(_is_of(line.cname, parties[place]) for place in channel.parties):
-            others = [party for party in parties.values() if _is_of(line.cname, party)]
-            if others:
-                yield f"participant_mismatch: m= line {line.index} has the cname of participant {others[0].place}, the metadata has another"
-
-
-def _is_of(cname: str, party: Party) -> bool:
-    return any(same_party(cname, aor) for aor in party.aors)
 
 
 __all__ = ["Changes", "ChannelParties", "OfferedLine", "View", "channels", "check", "order_of"]

@@ -417,3 +417,88 @@ def test_a_pause_may_be_offered(tmp_path: Path) -> None:
                 await session.bye()
 
     run(work)
+
+
+def test_a_session_that_outlives_its_calls_has_files_for_each(tmp_path: Path) -> None:
+    """The next communication session is recorded into files of its own, from one packet to the next, and a pause that holds goes on."""
+
+    async def work() -> None:
+        async with recording_server(tmp_path, pause_resume=PAUSING) as server, source(server) as client:
+            with legs("1", "2") as both:
+                session = Session(client, both)
+                await session.invite(metadata())
+                said = voice(1, 60)
+                await session.say({0: said[: 30 * 160]})
+                following = metadata().replace(b"c2Vzc2lvbi0x", b"c2Vzc2lvbi0y").replace(b">Bob<", b">Carol<")
+                talking = asyncio.create_task(session.say({0: said[30 * 160 :]}))
+                await session.update("application/rs-metadata+xml", following)
+                await talking
+                server.recordings.get(session.call_id).control.pause(True, True)
+                first = (await server.recorded())[0]
+                await session.update("application/rs-metadata+xml", following.replace(b"c2Vzc2lvbi0y", b"c2Vzc2lvbi0z"))
+                await server.recorded(2)
+                await session.say({0: voice(5, 20)})
+                await session.bye()
+                events = await server.recorded(3)
+                assert len({one.session.recording_id for one in events}) == 3 and {one.session.call_id for one in events} == {session.call_id}
+                heard = [samples(server.folder / f"{one.session.recording_id}.wav")[:, 0] for one in events]
+                begin = place_of(said[: 30 * 160], heard[0])
+                in_first = len(heard[0]) - begin
+                assert begin >= 0 and np.array_equal(heard[0][begin:], said[:in_first])
+                rest = said[in_first:]
+                assert len(rest) > 20 * 160 and place_of(rest[: 20 * 160], heard[1]) >= 0 and place_of(rest[-10 * 160 :], heard[1]) >= 0
+                assert not heard[2].any() and len(heard[2]) >= 15 * 160
+                assert first.session.state == "ended" and first.session.session_ids == ("c2Vzc2lvbi0x",)
+                intervals = [manifest_of(server.folder, one.session.recording_id).intervals for one in events]
+                assert [[one.type for one in each] for each in intervals] == [[], ["pause"], ["pause"]]
+                packets = [manifest_of(server.folder, one.session.recording_id).channels[0] for one in events]
+                assert [one.lost for one in packets] == [0, 0, 0]
+                assert [server.document(one.session.recording_id).session.recording_id for one in events] == [one.session.recording_id for one in events]
+
+    run(work)
+
+
+def test_a_bridge_that_asks_for_an_offer(tmp_path: Path) -> None:
+    """A phone's built-in bridge sends an INVITE without an offer, and answers ours in its ACK."""
+
+    async def work() -> None:
+        async with recording_server(tmp_path) as server, source(server) as client:
+            with legs("") as one:
+                session = Session(client, one, source_tag="", require="")
+                session.request("INVITE", headers="")
+                assert (await session.final()).status == 480  # nothing says that it is a recording
+                session.acknowledge()
+            with legs("") as one:
+                session = Session(client, one, source_tag="", require="siprec")
+                session.request("INVITE")
+                answer = await session.final()
+                assert answer.status == 200 and answer.ports and b"a=recvonly" in answer.body
+                session.taken(answer)
+                session.acknowledge(session.offer())
+                said = voice(1, 20)
+                await server.until(lambda: len(server.recordings.get(session.call_id).facts().channels) == 1)
+                await session.say({0: said})
+                await session.bye()
+                (event,) = await server.recorded()
+                heard = samples(server.folder / f"{event.session.recording_id}.wav")
+                assert heard.shape[1] == 1 and place_of(said, heard[:, 0]) >= 0
+
+    run(work)
+
+
+def test_two_lines_of_one_label_are_both_recorded(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with recording_server(tmp_path) as server, source(server) as client:
+            with legs("1", "1") as both:
+                session = Session(client, both)
+                await session.invite(metadata())
+                said = [voice(1, 20), voice(2, 20)]
+                await session.say(dict(enumerate(said)))
+                await session.bye()
+                (event,) = await server.recorded()
+                heard = samples(server.folder / f"{event.session.recording_id}.wav")
+                assert sorted(place_of(one, heard[:, track]) >= 0 for one in said for track in (0, 1)) == [False, False, True, True]
+                assert any(warning.startswith("duplicate_label") for warning in event.session.warnings)
+                assert manifest_of(server.folder, event.session.recording_id).state == "complete"
+
+    run(work)
