@@ -33,7 +33,7 @@ from engine.siprec.bodies import RecordingParts, parts_of
 from engine.siprec.control import ChangeKind, Control
 from engine.siprec.document import SessionDocument
 from engine.siprec.events import SessionEventKind, SignallingEvent, SignallingKind
-from engine.siprec.facts import SessionFacts, Vendor
+from engine.siprec.facts import Party, SessionFacts, Vendor
 from engine.siprec.facts import State as SessionState
 from engine.siprec.legs import Legs, is_held
 from engine.siprec.metadata import Metadata, MetadataError, parse
@@ -90,6 +90,7 @@ class RecordingSession(CallUser):
         self._read: tuple[Message, RecordingParts] = (request, parts)
         self._lines: tuple[view.OfferedLine, ...] = ()
         self._channels: tuple[view.ChannelParties, ...] = ()
+        self._participants: tuple[Party, ...] = ()
         self._vendor = Vendor()
         self._correlation: tuple[str, ...] = ()
         self._headers = vendor.headers_of(request)
@@ -113,6 +114,7 @@ class RecordingSession(CallUser):
         self._told: list[SessionEventKind] = []
         self._is_paused_there = False
         self._sessions: tuple[str, ...] = ()  # communication sessions that are recorded now
+        self._past: set[str] = set()  # and those that were, in other files
         self._rotating: asyncio.Task[None] | None = None
         self._over: asyncio.Task[None] | None = None
         call.session = self.negotiation
@@ -225,31 +227,34 @@ class RecordingSession(CallUser):
         for warning in parts.warnings:
             self.warn(warning)
         if document is not None:
+            before = self.facts() if self._sessions else None
             changes = self._view.apply(document, self._server.now())
             for warning in (*document.warnings, *changes.warnings):
                 self.warn(warning)
-            self._follow(tuple(one.session_id for one in self._view.sessions))
+            self._follow(tuple(one.session_id for one in self._view.sessions), before)
         self._channels = view.channels(self._view, self._lines)
+        self._participants = self._view.participants
         if document is not None:
             for warning in view.check(self._view, self._lines):
                 self.warn(warning)
         if document is not None or not self._correlation:
             self._correlate(request, document)
-        if document is None and not self._view.participants:
+        if document is None and not self._participants:
             self.warn("nobody says who takes part: there is no metadata")
 
-    def _follow(self, sessions: tuple[str, ...]) -> None:
-        """A recording session may outlive the calls it records: each set of new communication sessions has files of its own (RFC 7866 6.2)."""
+    def _follow(self, sessions: tuple[str, ...], facts: SessionFacts | None) -> None:
+        """A recording session may outlive the calls it records: each set of new communication sessions has files of its own (RFC 7866 6.2). `facts` are as they were."""
         before = self._sessions
         if sessions:
             self._sessions = sessions
-        if before and sessions and not set(before) & set(sessions) and self.legs.recording is not None and self._rotating is None:
-            self._rotating = self._loop.create_task(self._rotate())
+        if facts is not None and sessions and not set(before) & set(sessions) and self.legs.recording is not None and self._rotating is None:
+            self._past |= set(facts.session_ids)
+            self._rotating = self._loop.create_task(self._rotate(facts))
             self._server.spawn(self._wait_for(self._rotating))
 
-    async def _rotate(self) -> None:
+    async def _rotate(self, ended: SessionFacts) -> None:
         """Seals what was recorded so far, while the next files are written already."""
-        ended, journal, recording_id = self.facts(), self._journal, self.recording_id
+        journal, recording_id = self._journal, self.recording_id
         fresh_id = self._server.new_recording_id(self.call_id)
         try:
             before = await self.legs.rotate(fresh_id, self.call_id)
@@ -281,7 +286,7 @@ class RecordingSession(CallUser):
     def _leg_of(self, line: NegotiatedMedia) -> Leg:
         """Who is on an m= line, as it stands in the manifest."""
         parties = self._parties_of(line.index)
-        there = {one.place: one for one in self._view.participants}
+        there = {one.place: one for one in self._participants}
         names = [there[place].name or there[place].aor for place in parties if place in there]
         return Leg(line.label, ", ".join(name for name in names if name))
 
@@ -518,7 +523,7 @@ class RecordingSession(CallUser):
             self._told.append(kind)
         if "started" in self._told:
             self._server.tell(kind, self.facts(), actor=actor, reason=reason)
-        if self._journal is not None:
+        if self._journal is not None and kind != "ended":  # which it is told of when its files are sealed
             self._journal.changed()
 
     def facts(self) -> SessionFacts:
@@ -526,21 +531,26 @@ class RecordingSession(CallUser):
         call, control = self.call, self.control
         dialog = call.dialog
         stream_ids = {one.index: (one.stream_id, one.parties or one.former) for one in self._channels}
-        folder = self._server.media.folder
-        recording = self.legs.recording
-        files = recording.recording.staged.files if recording is not None else ()
-        merged = [str(folder / file.name) for file in files if file.name.rpartition(".")[0] == self.recording_id]
-        legs = tuple(str(folder / file.name) for file in files if str(folder / file.name) not in merged)
+        merged, legs = self._paths()
         return SessionFacts(
             call_id=self.call_id, recording_id=self.recording_id, worker=self._server.name, state=self._state(), created_at=self._created_at,
             last_activity=max(self._last_sip_at, self._server.wall(self.legs.last_heard_ns())), ended_at=self._ended_at,
             local_tag=dialog.local_tag if dialog is not None else "", remote_tag=dialog.remote_tag if dialog is not None else "",
             local_uri=call.local_uri, remote_uri=call.remote_uri, remote_addr=f"{self._remote[0]}:{self._remote[1]}", transport=self._transport,
-            session_ids=self._view.session_ids, group_ids=self._view.group_ids, participants=self._view.participants,
+            session_ids=tuple(one for one in self._view.session_ids if one not in self._past), group_ids=self._view.group_ids, participants=self._participants,
             channels=self.legs.facts(stream_ids, control.is_muted), vendor=self._vendor, correlation=self._correlation, warnings=tuple(self.warnings),
-            recording_path=(merged or legs or ("",))[0], leg_paths=legs,
+            recording_path=merged or (legs or ("",))[0], leg_paths=legs,
             recording_paused=control.recording_paused, transcription_paused=control.transcription_paused,
         )  # fmt: skip
+
+    def _paths(self) -> tuple[str, tuple[str, ...]]:
+        """Where the merged file will be, and those of the legs."""
+        recording = self.legs.recording
+        if recording is None:
+            return "", ()
+        folder, files = str(self._server.media.folder), recording.recording.staged.files
+        merged = next((f"{folder}/{file.name}" for file in files if file.name.rpartition(".")[0] == self.recording_id), "")
+        return merged, tuple(f"{folder}/{file.name}" for file in files if file.channels == 1 and file.name.rpartition(".")[0] != self.recording_id)
 
     def _state(self) -> SessionState:
         if self._ended_at is not None:
