@@ -13,6 +13,7 @@ from engine.media.plane import MediaPlane, MediaStream
 from engine.media.recorder import Leg, Plan, Recorder, Recording
 from engine.rtp.quality import rate
 
+COUNTED = ("received", "expected", "lost", "late", "duplicate")
 _LAWS = {"PCMU": ("ulaw", 0), "PCMA": ("alaw", 1)}
 
 
@@ -45,7 +46,7 @@ class CallRecording:
         self._closed: dict[tuple[IntervalType, int | None], tuple[int, str, str]] = {}  # cause and track (None: all) -> since ms, reason, actor
         self._intervals: list[Interval] = []
         self._ended: dict[int, Channel] = {}  # of tracks whose stream was let go
-        self._before: dict[int, dict[str, Any]] = {}  # counts of a stream when it became a track
+        self._before: dict[int, tuple[int, ...]] = {}  # COUNTED of a stream when it became a track
 
     @classmethod
     async def begin(cls, recorder: Recorder, plane: MediaPlane, recording_id: str, plan: Plan, *, origin_ns: int = 0) -> CallRecording:
@@ -61,7 +62,8 @@ class CallRecording:
         kind = {"ulaw": "payload", "alaw": "payload", "opus": "opus"}.get(self.plan.kind, "pcm")
         stream.record(self.recording.number, track, kind=kind, rate_hz=self.plan.rate_hz, origin_ns=self.origin_ns, law=int(self.plan.kind == "alaw"))
         self._tracks[track] = stream
-        self._before[track] = stream.counts()
+        counts = stream.counts()
+        self._before[track] = tuple(counts[name] for name in COUNTED)
         if self.plan.capture:
             stream.capture(self.recording.number, track)
         if self._is_closed(track):
@@ -145,11 +147,11 @@ class CallRecording:
         return made
 
     def _channel(self, index: int, leg: Leg, stream: MediaStream) -> Channel:
-        counts, before = stream.counts(), self._before[index]
-        for name in ("expected", "lost", "late", "duplicate"):
-            counts[name] = max(counts[name] - before[name], 0)
+        counts = stream.counts()
+        for name, before in zip(COUNTED, self._before[index], strict=True):
+            counts[name] = max(counts[name] - before, 0)
         first_ns = max(counts["first_ns"], self.origin_ns) if counts["first_ns"] else 0
-        heard = bool(counts["remote_ssrc"]) and counts["received"] > before["received"]
+        heard = bool(counts["remote_ssrc"]) and counts["received"] > 0
         expected = max(counts["expected"], 1)
         quality = rate(stream.settings.formats[0].codec, loss_percent=min(100.0 * (counts["lost"] + counts["late"]) / expected, 100.0)) if heard else None
         return Channel(

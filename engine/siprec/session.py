@@ -87,7 +87,7 @@ class RecordingSession(CallUser):
         self._loop = server.loop
         self._view = view.View()
         self._bodies = Bodies()
-        self._read: tuple[Message, RecordingParts] = (request, parts)
+        self._read: tuple[Message, RecordingParts] | None = (request, parts)  # the message that is looked at
         self._lines: tuple[view.OfferedLine, ...] = ()
         self._channels: tuple[view.ChannelParties, ...] = ()
         self._participants: tuple[Party, ...] = ()
@@ -136,7 +136,11 @@ class RecordingSession(CallUser):
         if "started" not in self._told:
             await self._discard()
 
+    def _first(self) -> tuple[tuple[str, str], ...]:
+        return headers_of(self._read[0]) if self._read is not None else ()
+
     async def _begin(self) -> None:
+        assert self._read is not None
         request, parts = self._read
         self._server.must_have_room()
         offer = parts.sdp
@@ -167,7 +171,7 @@ class RecordingSession(CallUser):
         if self.call.state is State.CONNECTED:
             self._server.began(self)
             self._tell("started")
-            self._audit("sip.invite.success", 200, headers=headers_of(self._read[0]))
+            self._audit("sip.invite.success", 200, headers=self._first())
             self._limit = self._loop.call_later(self._policy.max_duration_s or self._server.config.recording.max_duration_s, self._too_long)
 
     def _take_places(self, streams: int) -> None:
@@ -183,7 +187,7 @@ class RecordingSession(CallUser):
 
     def _refuse(self, status: int, error: Exception, headers: list[Header] | None = None) -> None:
         self._server.refused(status, str(error))
-        self._audit("sip.invite.failure", status, str(error), headers_of(self._read[0]))
+        self._audit("sip.invite.failure", status, str(error), self._first())
         if self.call.state is State.SETUP:
             about = sip_bodies.warning_of(error) if isinstance(error, EngineError) else []
             with contextlib.suppress(CallError):
@@ -308,7 +312,7 @@ class RecordingSession(CallUser):
 
     def parts(self, message: Message) -> RecordingParts:
         """The parts of a message's body."""
-        if self._read[0] is not message:
+        if self._read is None or self._read[0] is not message:
             kind = message.value("Content-Type").encode("utf-8", "surrogateescape")
             self._read = (message, parts_of(kind, message.body))
         return self._read[1]
@@ -373,6 +377,7 @@ class RecordingSession(CallUser):
 
     def on_connected(self, call: Call) -> None:
         """The ACK came."""
+        self._read = None
         self._last_sip_at = self._server.now()
         self._server.connected(self)
 
