@@ -7,6 +7,7 @@ import logging
 import re
 import secrets
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,7 @@ from engine.config.document import Config
 from engine.errors import EngineError
 from engine.media.call_recording import CallRecording, plan_of
 from engine.media.manifest import Manifest
-from engine.media.path import CallMedia, PathPolicy
+from engine.media.path import CallMedia, PathPolicy, rate_of
 from engine.media.plane import MediaPlane, MediaStream
 from engine.media.recorder import Leg, Recorder, Recording
 from engine.media.recovery import recover
@@ -25,6 +26,8 @@ from engine.sdp.codecs import G722, PCMA, PCMU
 from engine.sdp.negotiated import NegotiatedMedia
 from engine.sdp.offer_answer import Negotiation
 from engine.sdp.terms import Terms
+from engine.sip.call import State
+from engine.sip.incoming import IncomingCall
 
 BLOCKS: Final = 16_384  # of 4 KiB: a second of 1,000 calls, while the disk rests
 RECORDINGS: Final = 4_096
@@ -110,49 +113,53 @@ class AnsweredMedia:
         bound = worker.plane.settings.host
         self.media = CallMedia(worker.plane, policy, host=host if bound in ("0.0.0.0", "::") else "", advertised=advertised)
         self.session = Negotiation(worker.terms(advertised or host), self.media.transport, random=secrets.token_bytes)
+        self._policy = policy
         self._recording: CallRecording | None = None
-        self._begun: asyncio.Task[None] | None = None
+        self._was_agreed = False
         self.manifest: Manifest | None = None
 
-    def agreed(self) -> None:
-        """An offer was answered: streams follow. Raises EngineError where they cannot."""
-        for stream in self.media.apply(self.session.media):
-            if self.mode == "echo":
-                stream.relay_to(stream)
+    async def answer(self, call: IncomingCall) -> None:
+        """Takes a call. What is recorded has its files before the answer leaves, so that nothing is said before they are there."""
         if self.mode == "record":
-            if self._begun is None:
-                self._begun = asyncio.create_task(self._record(time.monotonic_ns()))
-            elif self._begun.done():
-                self._add()
+            try:
+                lines = self.session.receive_offer(call.offered) if call.offered else ()
+            except EngineError:
+                lines = ()  # the answer says what is wrong with it
+            await self._record([line for line in lines if line.accepted])
+        if call.state is State.SETUP:
+            call.answer()
 
-    async def _record(self, origin_ns: int) -> None:
-        media = [one for one in self.session.media if one.accepted]
-        legs = [Leg(one.label) for one in media] or [Leg()]
-        plan = plan_of(legs, [_codec_name(one) for one in media], rate_hz=max((stream.rate_hz for stream in self._streams()), default=8000), call_id=self._call_id)
+    async def _record(self, lines: Sequence[NegotiatedMedia]) -> None:
+        legs = [Leg(one.label) for one in lines] or [Leg()]
+        plan = plan_of(legs, [_codec_name(one) for one in lines], rate_hz=rate_of(lines, self._policy), call_id=self._call_id)
         try:
-            self._recording = await CallRecording.begin(self._worker.recorder, self._worker.plane, name_of(self._call_id), plan, origin_ns=origin_ns)
+            self._recording = await CallRecording.begin(self._worker.recorder, self._worker.plane, name_of(self._call_id), plan)
         except (EngineError, OSError) as error:
             self._worker.failed += 1
             log.error("a call is not recorded: %s", error)  # and goes on
-            return
-        self._add()
 
-    def _streams(self) -> list[MediaStream]:
-        return [self.media.streams[index] for index in sorted(self.media.streams)]
-
-    def _add(self) -> None:
+    def agreed(self) -> None:
+        """An offer was answered: streams follow. Raises EngineError where they cannot."""
+        self._was_agreed = True
+        for stream in self.media.apply(self.session.media):
+            if self.mode == "echo":
+                stream.relay_to(stream)
         if self._recording is not None:
             for track, stream in enumerate(self._streams()[: len(self._recording.plan.legs)]):
                 self._recording.add(track, stream)
+
+    def _streams(self) -> list[MediaStream]:
+        return [self.media.streams[index] for index in sorted(self.media.streams)]
 
     async def close(self) -> None:
         """The call is over: streams end, and a recording is sealed."""
         streams = self._streams()
         self.media.close()
         await asyncio.gather(*(stream.closed for stream in streams))
-        if self._begun is not None:
-            await self._begun
         if self._recording is None:
+            return
+        if not self._was_agreed:
+            await self._recording.recording.discard()
             return
         try:
             self.manifest = await self._recording.finish()

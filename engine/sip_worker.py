@@ -178,7 +178,10 @@ class Desk(Application, CallUser):
             answered = AnsweredMedia(worker.media, host, worker.config.sip.advertised, worker.config.sip.answer, call.call_id)
             worker.answered[call] = answered
             call.session = answered.session
-            call.answer()
+            if answered.mode == "record":
+                worker.spawn(answered.answer(call))
+            else:
+                call.answer()
             return
         nowhere = Transport(host=host, port=DISCARD, rtcp_port=DISCARD)
         call.session = Negotiation(Terms(host=host, direction="inactive"), lambda index, family: nowhere, random=secrets.token_bytes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -127,8 +127,8 @@ class CallRecording:
         """What keeps tracks silent now: cause and track (None: all) to reason and actor."""
         return {key: (reason, actor) for key, (_, reason, actor) in self._closed.items()}
 
-    async def finish(self, notes: Sequence[str] = ()) -> Manifest:
-        """Waits for the streams to end and for the files. `notes` are warnings of a recording that is whole. Raises NotSealed."""
+    async def finish(self, notes: Sequence[str] = (), beside: Mapping[str, bytes] | None = None) -> Manifest:
+        """Waits for the streams to end and for the files. `notes` are warnings of a recording that is whole, `beside` as `Sealing` has it. Raises NotSealed."""
         for stream in self._tracks.values():
             if stream.is_open:
                 stream.stop_recording()
@@ -136,7 +136,7 @@ class CallRecording:
         for cause, track in list(self._closed):
             self.resume(track, cause=cause)
         self._plane.end_recording(self.recording.number)
-        return await self.recording.finish(channels=self._channels(), intervals=self._intervals, notes=notes)
+        return await self.recording.finish(channels=self._channels(), intervals=self._intervals, notes=notes, beside=beside)
 
     def _channels(self) -> list[Channel]:
         made = []

@@ -84,6 +84,12 @@ def format_of(one: PayloadFormat, policy: PathPolicy) -> Format | None:
     return Format(payload_type=one.payload_type, codec=codec.name, clock_rate_hz=one.clock_rate_hz, sample_rate_hz=rate_hz, channels=one.channels)
 
 
+def rate_of(lines: Sequence[NegotiatedMedia], policy: PathPolicy) -> int:
+    """The highest rate that any of the lines may be heard at."""
+    formats = [made for line in lines for one in line.receive if (made := format_of(one, policy)) is not None and made.kind == "audio"]
+    return max((made.sample_rate_hz or made.clock_rate_hz for made in formats), default=8000)
+
+
 def settings_of(media: NegotiatedMedia, policy: PathPolicy, *, ssrc: int, first_sequence: int, first_timestamp: int, seed: int, keys: Keys | None = None,
                 cname: str = "trunkline", origin_ns: int = 0) -> StreamSettings:  # fmt: skip
     """What an accepted m= line means for its stream. Raises PathError where none of its codecs can be decoded."""
@@ -214,4 +220,4 @@ class CallMedia:
             self._end(index)
 
 
-__all__ = ["CallMedia", "Keys", "PathError", "PathPolicy", "format_of", "settings_of"]
+__all__ = ["CallMedia", "Keys", "PathError", "PathPolicy", "format_of", "rate_of", "settings_of"]

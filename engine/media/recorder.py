@@ -12,7 +12,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Literal, TypeVar
@@ -23,11 +23,14 @@ from engine._native import writer as native
 from engine.media.errors import NotSealed, RecordingFull, RecordingRefused
 from engine.media.joining import WAV_FORMATS, merge, pad
 from engine.media.manifest import Channel, Interval, Manifest, State, iso
-from engine.media.staging import Folder, Staged, StagedFile, check_id, restage, seal, stage, unstage
+from engine.media.sealing import Sealing, seal_all
+from engine.media.staging import Folder, Staged, StagedFile, check_id, restage, stage, unstage
 
 Kind = Literal["pcm16", "ulaw", "alaw", "opus"]
 FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 THREADS: Final = 2
+SEALED_AT_ONCE: Final = 64
+SPARES_MAX: Final = 256
 T = TypeVar("T")
 log = logging.getLogger("trunkline.recorder")
 
@@ -136,12 +139,14 @@ class Recording:
         return len(staged.channels) - 1
 
     async def finish(
-        self, *, channels: Iterable[Channel] | None = None, intervals: Iterable[Interval] = (), warnings: Iterable[str] = (), notes: Iterable[str] = ()
+        self, *, channels: Iterable[Channel] | None = None, intervals: Iterable[Interval] = (), warnings: Iterable[str] = (), notes: Iterable[str] = (),
+        beside: Mapping[str, bytes] | None = None,
     ) -> Manifest:
         """Waits until its end is written, gives the files their names and writes the manifest. `channels` replaces what the plan says of them, by
-        what was heard. `warnings` say what is missing; `notes` are warnings of a recording that is whole. Raises NotSealed. Asked again, it answers the same."""
+        what was heard. `warnings` say what is missing; `notes` are warnings of a recording that is whole; `beside` other files (`Sealing.beside`). Raises
+        NotSealed. Asked again, it answers the same."""
         if self._sealed is None:
-            self._sealed = asyncio.create_task(self._seal(channels, list(intervals), list(warnings), tuple(notes)))
+            self._sealed = asyncio.create_task(self._seal(channels, list(intervals), list(warnings), tuple(notes), dict(beside or {})))
         return await asyncio.shield(self._sealed)
 
     async def discard(self) -> None:
@@ -157,7 +162,7 @@ class Recording:
         for fd in (*self._fds, self._plan_fd):  # the lock goes with the plan: what could not be sealed may be recovered
             os.close(fd)
 
-    async def _seal(self, channels: Iterable[Channel] | None, intervals: list[Interval], warnings: list[str], notes: tuple[str, ...]) -> Manifest:
+    async def _seal(self, channels: Iterable[Channel] | None, intervals: list[Interval], warnings: list[str], notes: tuple[str, ...], beside: dict[str, bytes]) -> Manifest:
         samples = await self._over
         results = self._recorder.writer.results(self.number)
         self._recorder.writer.release(self.number)
@@ -174,25 +179,24 @@ class Recording:
             intervals=tuple(sorted([*intervals, *self._intervals], key=lambda each: (each.start_ms, each.end_ms))), warnings=(*warnings, *notes),
         )  # fmt: skip
         try:
-            return await self._recorder.in_thread(lambda: self._sealed_with(manifest, samples))
+            return await self._recorder.seal(Sealing(staged=self.staged, manifest=manifest, beside=beside), lambda: self._merge_late(samples))
         finally:
             self._let_go()
 
-    def _sealed_with(self, manifest: Manifest, frames: int) -> Manifest:
+    def _merge_late(self, frames: int) -> None:
+        """The merged file anew, where a leg joined. Raises OSError."""
         folder = self._recorder.folder
         merged = next((file for file in self.staged.files if file not in self._outputs), None)
-        if merged is not None:
-            legs = {file.tracks[0]: file for file in self.staged.files if file.channels == 1 and file is not merged}
-            folder.unlink(merged.staged)  # of a seal that failed
-            fd = folder.create(merged.staged)
-            try:
-                merge(folder, merged, legs, fd, frames)
-                pad(fd, merged, frames)
-            except OSError as error:
-                raise NotSealed(f"{self.staged.recording_id} stays staged: {error.strerror or error}") from error
-            finally:
-                os.close(fd)
-        return seal(folder, self.staged, manifest)
+        if merged is None:
+            return
+        legs = {file.tracks[0]: file for file in self.staged.files if file.channels == 1 and file is not merged}
+        folder.unlink(merged.staged)  # of a seal that failed
+        fd = folder.create(merged.staged)
+        try:
+            merge(folder, merged, legs, fd, frames)
+            pad(fd, merged, frames)
+        finally:
+            os.close(fd)
 
     def told(self, event: native.Event, now_s: float) -> str:
         """Takes note of an event; what there is to say of it, or nothing."""
@@ -226,6 +230,21 @@ def missing(file: StagedFile, result: native.Result) -> list[str]:
     return found
 
 
+_Waiting = tuple[Sealing, Callable[[], None], "asyncio.Future[Manifest | NotSealed]"]
+
+
+def _seal_batch(folder: Folder, batch: Sequence[_Waiting]) -> list[Manifest | NotSealed]:
+    found: dict[int, Manifest | NotSealed] = {}
+    for number, (sealing, prepare, _) in enumerate(batch):
+        try:
+            prepare()
+        except OSError as error:
+            found[number] = NotSealed(f"{sealing.staged.recording_id} stays staged: {error.strerror or error}")
+    standing = [number for number in range(len(batch)) if number not in found]
+    found.update(zip(standing, seal_all(folder, [batch[number][0] for number in standing]), strict=True))
+    return [found[number] for number in range(len(batch))]
+
+
 class Recorder:
     """Recordings of one worker, in one folder. `on_fault` hears, in the event loop, what goes wrong with one of them (None: with all); `clock` is
     wall time in seconds. Made and closed in a running event loop."""
@@ -233,9 +252,11 @@ class Recorder:
     def __init__(
         self, folder: Path, writer: native.Writer, *, clock: Callable[[], float] = time.time, on_fault: Callable[[Recording | None, str], None] | None = None
     ) -> None:
-        self.writer, self.folder = writer, Folder(folder)
+        self.writer, self.folder = writer, Folder(folder, spares_max=SPARES_MAX)
         self._clock, self._on_fault = clock, on_fault
         self._running: dict[int, Recording] = {}
+        self._waiting: list[_Waiting] = []
+        self._sealer: asyncio.Task[None] | None = None
         self._pool = ThreadPoolExecutor(THREADS, "recorder")
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(writer.event_fd, self._told)
@@ -276,6 +297,29 @@ class Recorder:
         log.warning("%s", text)
         if self._on_fault:
             self._on_fault(recording, text)
+
+    async def seal(self, sealing: Sealing, prepare: Callable[[], None]) -> Manifest:
+        """Seals a recording, with all others that wait for it. `prepare` comes before, where the disk may be waited for. Raises NotSealed."""
+        done: asyncio.Future[Manifest | NotSealed] = self._loop.create_future()
+        self._waiting.append((sealing, prepare, done))
+        if self._sealer is None or self._sealer.done():
+            self._sealer = self._loop.create_task(self._seal_waiting())
+        sealed = await done
+        if isinstance(sealed, NotSealed):
+            raise sealed
+        return sealed
+
+    async def _seal_waiting(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:SEALED_AT_ONCE], self._waiting[SEALED_AT_ONCE:]
+            try:
+                found = await self.in_thread(lambda batch=batch: _seal_batch(self.folder, batch))  # type: ignore[misc]
+            except BaseException as error:
+                for _, _, done in batch:
+                    done.set_exception(error)
+                raise
+            for (_, _, done), sealed in zip(batch, found, strict=True):
+                done.set_result(sealed)
 
     def forget(self, recording: Recording) -> None:
         """It is sealed, or cannot be."""

@@ -19,7 +19,8 @@ import msgspec
 from engine.errors import EngineError
 from engine.media.joining import frames_in, merge, pad
 from engine.media.manifest import Manifest, iso, problems
-from engine.media.staging import PLAN_SUFFIX, Folder, Staged, seal, unstage
+from engine.media.sealing import seal
+from engine.media.staging import PLAN_SUFFIX, SPARE, Folder, Staged, unstage
 
 PLAN_MAX_BYTES: Final = 1 << 20
 DIED: Final = "the process that recorded this died; up to 250 ms of each leg may be missing at the end"
@@ -147,6 +148,22 @@ def _is_sealed(folder: Folder, names: list[str], staged: Staged) -> bool:
     return False
 
 
+def _is_named(folder: Folder, name: str, fd: int) -> bool:
+    """Whether a file still has its name: it may be gone, or be another's by now."""
+    try:
+        there = os.stat(name, dir_fd=folder.fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return (there.st_dev, there.st_ino) == (os.fstat(fd).st_dev, os.fstat(fd).st_ino)
+
+
+def _tidy(folder: Folder, names: list[str]) -> None:
+    """Takes the spare files of dead processes away."""
+    for name in names:
+        if name.startswith(SPARE) and not os.path.exists(f"/proc/{name[len(SPARE):].partition('-')[0]}"):
+            folder.unlink(name)
+
+
 def _recover(folder: Folder, names_there: list[str], plan: str, plan_fd: int) -> Recovered:
     staged = msgspec.json.decode(os.pread(plan_fd, PLAN_MAX_BYTES, 0), type=Staged)
     names = [staged.plan_name, *staged.dropped, *(each for file in staged.files for each in (file.staged, file.name))]
@@ -168,6 +185,7 @@ def _recover(folder: Folder, names_there: list[str], plan: str, plan_fd: int) ->
 def recover(folder: Folder, on_found: Callable[[Recovered], None] = lambda _: None) -> list[Recovered]:
     """Finishes every recording in a folder whose process is dead. One that cannot be does not keep the others; it is tried again the next time."""
     done, names = [], os.listdir(folder.fd)
+    _tidy(folder, names)
     for plan in sorted(name for name in names if name.startswith(".") and name.endswith(PLAN_SUFFIX)):
         try:
             plan_fd = folder.open(plan, os.O_RDWR)
@@ -178,7 +196,7 @@ def recover(folder: Folder, on_found: Callable[[Recovered], None] = lambda _: No
                 fcntl.flock(plan_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue  # its process lives
-            if not os.fstat(plan_fd).st_nlink:
+            if not _is_named(folder, plan, plan_fd):
                 continue  # sealed meanwhile
             try:
                 found = _recover(folder, names, plan, plan_fd)

@@ -48,7 +48,7 @@ class Negotiation:
     """
 
     __slots__ = (
-        "_agreed", "_hold_before", "_hold_sends", "_open", "_proposal", "_random", "_sent", "_session_id", "_state", "_transports",
+        "_agreed", "_hold_before", "_hold_sends", "_open", "_proposal", "_random", "_received", "_sent", "_session_id", "_state", "_transports",
         "_version", "terms",
     )  # fmt: skip
 
@@ -61,6 +61,7 @@ class Negotiation:
         self._version = 0
         self._sent = ""  # what the last description said, but for its o= line
         self._state = State.NONE
+        self._received = b""  # their offer that waits for its answer
         self._agreed = _Proposal(lines=())
         self._proposal: _Proposal | None = None
         self._transports: dict[int, Transport] = {}
@@ -219,8 +220,9 @@ class Negotiation:
     # ---- theirs ----
 
     def remote_offer(self, body: bytes) -> bytes:
-        """The answer to an offer of theirs. Raises as `receive_offer`."""
-        self.receive_offer(body)
+        """The answer to an offer of theirs, which may have been received already. Raises as `receive_offer`."""
+        if self._state is not State.REMOTE_OFFER or body != self._received:
+            self.receive_offer(body)
         return self.answer()
 
     def receive_offer(self, body: bytes) -> tuple[NegotiatedMedia, ...]:
@@ -256,6 +258,7 @@ class Negotiation:
             raise self._worst(faults, remote.media)
         self._proposal = _Proposal(lines=tuple(lines), bundle=self._bundle_of(lines, remote), origin=remote.description.row.origin_hash)
         self._state = State.REMOTE_OFFER
+        self._received = body
         return self.proposed
 
     def answer(self) -> bytes:
@@ -264,6 +267,7 @@ class Negotiation:
         if self._state is not State.REMOTE_OFFER or proposal is None:
             raise NegotiationError("there is no offer of theirs to answer", status=491)
         body = self._describe(proposal)
+        self._received = b""
         self._settle(proposal)
         return body
 

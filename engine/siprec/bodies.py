@@ -21,7 +21,7 @@ PARTS_IN_ALL: Final = 64
 DEPTH_MAX: Final = 4
 WARNINGS_MAX: Final = 16
 
-_DELIMITER: Final = re.compile(rb"^--([^\r\n]{1,200}?)[ \t]*\r?$", re.MULTILINE)
+_DELIMITER: Final = re.compile(rb"^--([^\r\n]{1,200}?)[ \t]{0,16}\r?$", re.MULTILINE)
 _HEADER: Final = re.compile(rb"^(content-transfer-encoding|content-disposition|e)[ \t]*:[ \t]*([^\r\n]{0,200})", re.IGNORECASE | re.MULTILINE)
 _ROOT: Final = re.compile(rb"<(?:[A-Za-z_][\w.-]{0,40}:)?recording(?:_metadata|-metadata)?[\s>/]")
 _FLAWS: Final = {

@@ -73,8 +73,8 @@ def _multipart(description: bytes, media_type: str, content: bytes) -> tuple[str
         number += 1
         boundary = f"{_BOUNDARY}-{number}"
     body = b"".join((
-        f"--{boundary}\r\nContent-Type: application/sdp\r\n\r\n".encode(), description, b"" if description.endswith(b"\r\n") else b"\r\n",
-        f"--{boundary}\r\nContent-Type: {media_type}\r\nContent-Disposition: recording-session\r\n\r\n".encode(), content, f"\r\n--{boundary}--\r\n".encode(),
+        f"--{boundary}\r\nContent-Type: application/sdp\r\n\r\n".encode(), description,
+        f"\r\n--{boundary}\r\nContent-Type: {media_type}\r\nContent-Disposition: recording-session\r\n\r\n".encode(), content, f"\r\n--{boundary}--\r\n".encode(),
     ))  # fmt: skip
     return f"multipart/mixed;boundary={boundary}", body
 

@@ -114,6 +114,8 @@ class Control:
         self._group_ids: tuple[str, ...] = ()
         self._inherited: tuple[str, ...] = ()
         self._chosen = False  # somebody paused or resumed this very session
+        self._untold: list[tuple[ChangeKind, str, str]] = []
+        self._unsaved = False
         self._legs = LEGS
         self._timer: Timer | None = None
         self._closed = False
@@ -131,16 +133,16 @@ class Control:
         return self._state.transcription_since is not None
 
     def pause(
-        self, recording: bool | None = None, transcription: bool | None = None, actor: str = "", reason: str = "", *, limited: bool = True, save: bool = True
+        self, recording: bool | None = None, transcription: bool | None = None, actor: str = "", reason: str = "", *, limited: bool = True, settle: bool = True
     ) -> PauseStatus:
         """Pauses what is True; None is as the settings have it, False leaves it as it is. What is paused already stays as it is, its time too.
 
-        A pause that is not `limited` holds until it is ended. Without `save` it is in force, and nothing is on disk before `save()`.
+        A pause that is not `limited` holds until it is ended. Without `settle` it is in force, and neither written down nor told before `settle()`.
         """
         wanted = self.settings.wanted(recording, transcription)
         self._pause(wanted, actor, reason, self.settings.limit_s if limited else None)
-        if save:
-            self.save()
+        if settle:
+            self.settle()
         return self.status()
 
     def _pause(self, wanted: tuple[bool, bool], actor: str, reason: str, limit_s: float | None) -> None:
@@ -159,15 +161,15 @@ class Control:
         self._state = msgspec.structs.replace(self._state, actor=actor, reason=reason)
         self._chosen = True
         self._set_timer()
-        self._on_change("paused", actor, reason)
+        self._changed("paused", actor, reason)
 
     def resume(
-        self, recording: bool | None = None, transcription: bool | None = None, actor: str = "", reason: str = "", *, save: bool = True
+        self, recording: bool | None = None, transcription: bool | None = None, actor: str = "", reason: str = "", *, settle: bool = True
     ) -> PauseStatus:
         """Ends the pauses that are named, both where none is."""
         self._resume(either(recording, transcription), actor, reason)
-        if save:
-            self.save()
+        if settle:
+            self.settle()
         return self.status()
 
     def _resume(self, wanted: tuple[bool, bool], actor: str, reason: str) -> None:
@@ -183,7 +185,7 @@ class Control:
             self._gate.transcription(False)
         self._chosen = True
         self._set_timer()
-        self._on_change("resumed", actor, reason)
+        self._changed("resumed", actor, reason)
 
     def status(self) -> PauseStatus:
         """What is paused, and since when."""
@@ -202,7 +204,7 @@ class Control:
         self._timer = None
         ends = [until is not None and until <= due for until in (self._state.recording_until, self._state.transcription_until)]
         self._resume((ends[0], ends[1]), LIMIT_ACTOR, LIMIT_REASON)
-        self.save()
+        self.settle()
 
     # ---- mutes ----
 
@@ -231,8 +233,8 @@ class Control:
             for channel in range(self._legs):
                 if turned_inbound if channel == INBOUND_CHANNEL else turned_outbound:
                     self._gate.leg(channel, muted)
-            self._on_change("muted" if muted else "unmuted", actor, "")
-            self.save()
+            self._changed("muted" if muted else "unmuted", actor, "")
+            self.settle()
         return self.mute_status()
 
     def mute_status(self) -> MuteStatus:
@@ -267,7 +269,8 @@ class Control:
                 self.restore(found)
                 return
         if is_new and self._state.holds:
-            self.save()
+            self._unsaved = True
+            self.settle()
 
     def restore(self, found: Found) -> None:
         """Begins as what was found has it. A pause whose limit has passed meanwhile ends at once, as a change of its own; the limit of one that was asked for before
@@ -286,36 +289,44 @@ class Control:
         for channel in sorted(self._legs_muted() - mutes):
             self._gate.leg(channel, True)
         self._set_timer()
+        self._unsaved = True
         if begins_recording or begins_transcription:
-            self._on_change("paused", state.actor, state.reason)
+            self._changed("paused", state.actor, state.reason)
         if (armed := found.armed) is not None:
             wanted = armed.recording_since is not None, armed.transcription_since is not None
             self._pause(wanted, armed.actor, armed.reason, self.settings.limit_s)
-        self.save()
+        self.settle()
 
     def _legs_muted(self) -> set[int]:
         return {channel for channel in range(self._legs) if self.is_muted(channel)}
 
-    def save(self) -> None:
-        """Writes the state where the next session finds it."""
-        if self._journal is None:
-            return
-        if self._state.holds:
-            self._journal.keep(self.call_id, self._session_ids, self._group_ids, self._state, superseded=self._inherited)
-        else:
-            self._journal.drop(self.call_id, superseded=self._inherited)
-        self._inherited = ()
+    def _changed(self, kind: ChangeKind, actor: str, reason: str) -> None:
+        self._unsaved = True
+        self._untold.append((kind, actor, reason))
+
+    def settle(self) -> None:
+        """Writes the state where the next session finds it, and tells what has changed. Nothing happens where nothing has."""
+        if self._unsaved and self._journal is not None:
+            if self._state.holds:
+                self._journal.keep(self.call_id, self._session_ids, self._group_ids, self._state, superseded=self._inherited)
+            else:
+                self._journal.drop(self.call_id, superseded=self._inherited)
+            self._inherited = ()
+        self._unsaved = False
+        while self._untold:
+            self._on_change(*self._untold.pop(0))
 
     def close(self) -> None:
         """The session is over. What held is kept for a while, for the session that may take its place."""
         if self._closed:
             return
+        self.settle()
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if self._journal is not None and self._state.holds:
-            self._journal.keep(self.call_id, self._session_ids, self._group_ids, self._state, is_over=True, superseded=self._inherited)
+            self._journal.keep(self.call_id, self._session_ids, self._group_ids, self._state, is_over=True)
 
 
 __all__ = ["ChangeKind", "Control", "Gate", "PauseSettings", "Timer", "either", "pause_status"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -12,7 +12,7 @@ import msgspec
 from engine.errors import EngineError
 from engine.media.call_recording import CallRecording, plan_of
 from engine.media.manifest import Manifest
-from engine.media.path import CallMedia, PathPolicy, format_of
+from engine.media.path import CallMedia, PathPolicy, rate_of
 from engine.media.plane import MediaPlane, MediaStream
 from engine.media.recorder import Leg, Recorder
 from engine.rtp.quality import rate
@@ -28,12 +28,6 @@ log = logging.getLogger("trunkline.siprec")
 def is_held(line: NegotiatedMedia) -> bool:
     """Whether an m= line is there and silent: inactive, or with the address that means as much (RFC 3264 8.4)."""
     return line.accepted and (not line.receives or line.remote_host in NOWHERE)
-
-
-def rate_of(lines: Sequence[NegotiatedMedia]) -> int:
-    """The highest rate that any of the lines may be heard at: that of the files."""
-    rates = [made.sample_rate_hz or made.clock_rate_hz for line in lines for one in line.receive if (made := format_of(one, POLICY)) and made.kind == "audio"]
-    return max(rates, default=8000)
 
 
 class Legs:
@@ -85,7 +79,7 @@ class Legs:
             self._tracks.setdefault(self._keys[line.index], len(self._tracks))
         legs = [leg_of(next(line for line in ordered if self.track_of(line) == track)) for track in range(len(self._tracks))] or [Leg()]
         codecs = [line.receive[0].name for line in ordered if line.receive]
-        plan = plan_of(legs, codecs, rate_hz=rate_of(ordered), call_id=call_id, untouched=untouched, merged=merged)
+        plan = plan_of(legs, codecs, rate_hz=rate_of(ordered, POLICY), call_id=call_id, untouched=untouched, merged=merged)
         self.recording = await CallRecording.begin(self._recorder, self._plane, recording_id, plan)
         return self.recording
 
@@ -220,13 +214,13 @@ class Legs:
         """Streams end; their ports are free again."""
         self.media.close()
 
-    async def finish(self, notes: Sequence[str]) -> Manifest | None:
-        """Seals the files, behind the last of what came. Raises NotSealed."""
+    async def finish(self, notes: Sequence[str], beside: Callable[[], Awaitable[Mapping[str, bytes]]]) -> Manifest | None:
+        """Seals the files, behind the last of what came, with others `beside` them. Raises NotSealed."""
         self.stop()
         await asyncio.gather(*(stream.closed for stream in self._streams.values()))
         if self._extending is not None:
             await self._extending
-        return await self.recording.finish(notes) if self.recording is not None else None
+        return await self.recording.finish(notes, await beside()) if self.recording is not None else None
 
 
-__all__ = ["POLICY", "Legs", "is_held", "rate_of"]
+__all__ = ["POLICY", "Legs", "is_held"]

@@ -250,7 +250,7 @@ class _Reader:
 
     def extension(self, element: Element, scope: _Scope, kind: str, owner: str, inside: int, path: str) -> None:
         """Keeps an element that is not of RFC 7865, and those in it."""
-        name = element.name.rpartition(":")[2][:TEXT_MAX]
+        name = clean(element.name.rpartition(":")[2])
         if inside < 0 and element.children and plain(element.name) in ("extensiondata", "extension", "extensions"):
             # only a wrapping, with the object it belongs to as an attribute in the drafts
             parent = _attributes(element).get("parent", "")
@@ -263,10 +263,10 @@ class _Reader:
             return
         path = f"{path}/{name}" if path else name
         pairs = element.attributes
-        attributes = {pairs[at][:TEXT_MAX]: clean(pairs[at + 1]) for at in range(0, len(pairs), 2) if not pairs[at].startswith("xmlns")} if pairs else {}
+        attributes = {clean(pairs[at]): clean(pairs[at + 1]) for at in range(0, len(pairs), 2) if not pairs[at].startswith("xmlns")} if pairs else {}
         place = len(self.extensions)
         self.extensions.append(Extension(
-            namespace=scope.namespace(element.name)[:TEXT_MAX], name=name, path=path[-TEXT_MAX:], text=element.text(EXTENSION_TEXT_MAX), attributes=attributes,
+            namespace=clean(scope.namespace(element.name)), name=name, path=path[-TEXT_MAX:], text=element.text(EXTENSION_TEXT_MAX), attributes=attributes,
             owner_kind=kind, owner=owner, inside=inside,
         ))  # fmt: skip
         for child in element.children:
@@ -277,7 +277,7 @@ class _Reader:
     def texts(self, element: Element, scope: _Scope, kind: str, owner: str, wanted: dict[str, list[str]]) -> None:
         """Texts of the children that are `wanted`; what stands inside of them counts too (`<send><id>`). The others are extensions."""
         for child in element.children:
-            within = scope.inside(child)
+            within = scope.inside(child) if child.attributes else scope
             name = within.kind(child.name)
             found = wanted.get(name)
             if found is None:

@@ -4,32 +4,18 @@ from __future__ import annotations
 
 import msgspec
 
-from engine.sdp.negotiated import NegotiatedMedia
 from engine.sdp.offer_answer import Negotiation, State
 
 
 class RecordingNegotiation(Negotiation):
-    """One that can be asked what an answer would come to before it is given, so that files are there when the first packet is.
+    """The negotiation of a session recording server.
 
     An INVITE without an offer, inside the call, is offered what holds (RFC 3261 14.2): it comes with metadata alone, and changes no media. Where its ACK has no answer
     then, what holds goes on.
     """
 
-    __slots__ = ("_prepared",)
+    __slots__ = ()
     offers_what_holds = True
-
-    def prepare(self, offer: bytes) -> tuple[NegotiatedMedia, ...]:
-        """What the answer to an offer would agree to. Raises as `receive_offer`."""
-        media = self.receive_offer(offer)
-        self._prepared = offer
-        return media
-
-    def remote_offer(self, body: bytes) -> bytes:
-        """The answer to an offer, the prepared one or another."""
-        if getattr(self, "_prepared", None) == body and self.state is State.REMOTE_OFFER:
-            del self._prepared
-            return self.answer()
-        return super().remote_offer(body)
 
     def local_offer(self, *, streams: int | None = None) -> bytes:
         """What holds, again; a first offer where nothing does yet."""

@@ -18,7 +18,7 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -29,6 +29,7 @@ log = logging.getLogger("trunkline.siprec")
 LIVE_S: Final = 14_400.0
 LIVE_MAX_S: Final = 7 * 86_400.0
 OVER_S: Final = 900.0
+GROUP_OVER_S: Final = 60.0  # all calls of a queue may be one group: who comes later than this has nothing to do with the call that was paused
 FILE_MAX_BYTES: Final = 8192
 KEYS_MAX: Final = 16  # of one kind
 SESSIONS_MAX: Final = 64  # under one key that are read
@@ -132,7 +133,7 @@ class Pauses:
 
     def __init__(self, folder: Path, now: Callable[[], float], *, live_s: float = LIVE_S, over_s: float = OVER_S) -> None:
         """`now` is in seconds since 1970. A state is kept for `live_s` after it was written, which is how long a session may last, and for `over_s` after its
-        session was closed. What has expired goes. Raises OSError for a folder that cannot be made."""
+        session was closed, under its groups for GROUP_OVER_S at most. What has expired goes. Raises OSError for a folder that cannot be made."""
         folder.mkdir(mode=_MODE, parents=True, exist_ok=True)
         self._path = folder
         self._now = now
@@ -154,7 +155,7 @@ class Pauses:
         owner = _digest(OWNER, call_id)
         keys = _keys(call_id, session_ids, group_ids if state.pauses else ())
         places = self._places(owner, superseded)
-        self._write(owner, keys, state, self._over_s if is_over else self._live_s)
+        self._write(owner, {key: self._kept_s(kind, is_over) for key, kind in keys.items()}, state)
         self._unlink_all(at for at in places if at[1] != owner or at[0] not in keys)
         if is_over:
             self._written.pop(owner, None)
@@ -171,7 +172,7 @@ class Pauses:
 
     def arm(self, call_id: str, state: PauseState) -> None:
         """The next session of this Call-ID begins paused."""
-        self._write(_digest(ARMED, call_id), [_digest("call", call_id)], state, self._live_s)
+        self._write(_digest(ARMED, call_id), {_digest("call", call_id): self._live_s}, state)
 
     def armed(self, call_id: str) -> PauseState | None:
         """How a session of this Call-ID begins that is yet to come."""
@@ -191,12 +192,18 @@ class Pauses:
             found.update((each, whose) for each in (kept.keys if kept is not None else (key,)))
         return found
 
-    def _write(self, owner: str, keys: Iterable[str], state: PauseState, for_s: float) -> None:
+    def _kept_s(self, kind: Kind, is_over: bool) -> float:
+        if not is_over:
+            return self._live_s
+        return min(self._over_s, GROUP_OVER_S) if kind == "group" else self._over_s
+
+    def _write(self, owner: str, keys: Mapping[str, float], state: PauseState) -> None:
+        """A state under its keys, each for so many seconds."""
         clipped = msgspec.structs.replace(state, actor=state.actor[:TEXT_MAX_CHARS], reason=state.reason[:TEXT_MAX_CHARS])
-        content = msgspec.json.encode(_Kept(tuple(keys), self._now() + for_s, clipped))
-        for key in keys:
+        now = self._now()
+        for key, kept_s in keys.items():
             try:
-                self._replace(key, owner, content)
+                self._replace(key, owner, msgspec.json.encode(_Kept(tuple(keys), now + kept_s, clipped)))
             except OSError as error:
                 self.failed += 1
                 log.error("a pause is in force and was not written down: %s", error)
@@ -350,4 +357,4 @@ class Pauses:
         return gone
 
 
-__all__ = ["LIVE_S", "OVER_S", "Found", "PauseState", "Pauses"]
+__all__ = ["GROUP_OVER_S", "LIVE_S", "OVER_S", "Found", "PauseState", "Pauses"]

@@ -45,9 +45,11 @@ TERMINATE_SUBJECT: Final = "siprec.terminate"
 SNAPSHOT_SUBJECT: Final = "siprec.snapshot"
 
 ASK_S: Final = 5.0
+BULK_S: Final = 30.0  # all sessions are paused at once; the answer comes when that is written down
 PAGE_MAX: Final = 500
 PAGE_MAX_BYTES: Final = 4 << 20
 AT_ONCE: Final = 50  # what is done in one turn of the loop, where calls wait meanwhile
+SETTLED_AT_ONCE: Final = 4  # of what takes files and events
 TEXT_MAX_CHARS: Final = 200
 
 Answer = TypeVar("Answer")
@@ -257,8 +259,8 @@ class SessionService:
             if self._sessions.pauses is not None:
                 self._sessions.pauses.disarm(session.call_id)  # it came just when it was being awaited
             return status
-        # every one is paused in this turn; what takes time, the writing down, comes after
-        return await self._saved(lambda control: control.pause(wanted.recording, wanted.transcription, actor, reason, save=False))
+        # every one is paused in this turn; what takes time, to write it down and to tell it, comes after
+        return await self._settled(lambda control: control.pause(wanted.recording, wanted.transcription, actor, reason, settle=False))
 
     async def resume(self, message: Message) -> PauseStatus | Statuses:
         """Resumes one session, or all; one that was to begin paused will not. Raises UnknownSession, PausingOff and PerSessionOff."""
@@ -270,15 +272,15 @@ class SessionService:
                 self._sessions.pauses.disarm(wanted.id)
                 return pause_status(wanted.id, PauseState(), self._now())
             return self._one(wanted.id).control.resume(wanted.recording, wanted.transcription, actor, reason)
-        return await self._saved(lambda control: control.resume(wanted.recording, wanted.transcription, actor, reason, save=False))
+        return await self._settled(lambda control: control.resume(wanted.recording, wanted.transcription, actor, reason, settle=False))
 
-    async def _saved(self, change: Callable[[Control], PauseStatus]) -> Statuses:
-        """Changes all sessions at once, and writes that down; those that it changed nothing of too."""
+    async def _settled(self, change: Callable[[Control], PauseStatus]) -> Statuses:
+        """Changes all sessions at once, and then settles one after the other."""
         controls = [session.control for session in self._sessions]
         statuses = {control.call_id: change(control) for control in controls}
         for at, control in enumerate(controls):
-            control.save()
-            if at % AT_ONCE == AT_ONCE - 1:
+            control.settle()
+            if at % SETTLED_AT_ONCE == SETTLED_AT_ONCE - 1:
                 await asyncio.sleep(0)
         return Statuses(statuses)
 
@@ -411,7 +413,7 @@ async def ask_sessions(bus: Bus, workers: Sequence[str], *, timeout_s: float = A
 
 
 __all__ = [
-    "ARM_SUBJECT", "COUNTS", "MUTE_STATUS_SUBJECT", "MUTE_SUBJECT", "PAUSE_STATUS_SUBJECT", "PAUSE_SUBJECT", "RESUME_SUBJECT", "SESSIONS_SUBJECT",
+    "ARM_SUBJECT", "BULK_S", "COUNTS", "MUTE_STATUS_SUBJECT", "MUTE_SUBJECT", "PAUSE_STATUS_SUBJECT", "PAUSE_SUBJECT", "RESUME_SUBJECT", "SESSIONS_SUBJECT",
     "SESSION_SUBJECT", "SNAPSHOT_SUBJECT", "STATS_SUBJECT", "TERMINATE_SUBJECT", "UNMUTE_SUBJECT", "MuteStatuses", "MuteWanted", "NotAsked", "PauseWanted",
     "PausingOff", "PerSessionOff", "RecordingSession", "SessionPage", "SessionService", "SessionWanted", "Sessions", "SessionsWanted", "Statuses", "Told",
     "UnknownSession", "ask", "ask_all", "ask_sessions",

@@ -31,7 +31,7 @@ from engine.sip.message import Message
 from engine.siprec import compose, vendor, view
 from engine.siprec.bodies import RecordingParts, parts_of
 from engine.siprec.control import ChangeKind, Control
-from engine.siprec.document import SessionDocument
+from engine.siprec.document import SUFFIX, SessionDocument
 from engine.siprec.events import SessionEventKind, SignallingEvent, SignallingKind
 from engine.siprec.facts import Party, SessionFacts, Vendor
 from engine.siprec.facts import State as SessionState
@@ -147,7 +147,7 @@ class RecordingSession(CallUser):
         self._bodies_of("INVITE", request, parts)
         lines: tuple[NegotiatedMedia, ...] = ()
         if offer:
-            lines = self.negotiation.prepare(offer)
+            lines = self.negotiation.receive_offer(offer)
             self._lines = offered_lines(offer)
         self._take_places(sum(line.accepted for line in lines) or 1)
         document = self._document_of(request, parts)
@@ -202,7 +202,7 @@ class RecordingSession(CallUser):
         if self.legs.recording is not None:
             await self.legs.recording.recording.discard()
         if self._journal is not None:
-            await self._journal.discard()
+            await self._journal.forget()
         self._give_places_back()
 
     def _give_places_back(self) -> None:
@@ -277,7 +277,7 @@ class RecordingSession(CallUser):
         ended = msgspec.structs.replace(ended, state="ended", ended_at=at)
         journal.freeze(msgspec.structs.replace(self._document(), session=ended))
         notes, self.warnings = self.warnings, []
-        await self._seal(recording_id, before.finish(notes), journal, ended)
+        await self._seal(recording_id, before.finish(notes, {SUFFIX: await journal.finish()}), journal, ended)
 
     def _journal_of(self, recording_id: str) -> Journal:
         recorder = self._server.media.recorder
@@ -442,9 +442,12 @@ class RecordingSession(CallUser):
         self.control.close()
         if self._rotating is not None:
             await self._rotating
-        await self._seal(self.recording_id, self.legs.finish(self.warnings), self._journal, None)
+        await self._seal(self.recording_id, self.legs.finish(self.warnings, self._beside), self._journal, None)
         self._give_places_back()
         self._server.recorded(self)
+
+    async def _beside(self) -> dict[str, bytes]:
+        return {SUFFIX: await self._journal.finish()} if self._journal is not None else {}
 
     async def _seal(self, recording_id: str, finishing: Awaitable[Manifest | None], journal: Journal | None, facts: SessionFacts | None) -> None:
         manifest: Manifest | None = None
@@ -453,11 +456,8 @@ class RecordingSession(CallUser):
         except (EngineError, OSError) as error:
             self.warn(str(error))
             self._server.failed(recording_id, error)
-        if journal is not None:
-            try:
-                await journal.finish()
-            except OSError as error:
-                self._server.failed(recording_id, error)
+        if journal is not None and manifest is not None:  # else recovery finds its draft beside what it finishes
+            await journal.forget()
         self._server.sealed(manifest)
         self._server.tell("recorded", facts or self.facts(), manifest=f"{recording_id}.json" if manifest is not None else "")
 

@@ -16,6 +16,7 @@ from engine.siprec.document import PART_SUFFIX, SUFFIX, Body, SessionDocument
 
 BODIES_MAX: Final = 512
 BYTES_MAX: Final = 8 << 20
+DRAFTS_MAX: Final = 16  # in one file, before it is begun anew
 log = logging.getLogger("trunkline.siprec")
 
 
@@ -41,34 +42,30 @@ class Bodies:
         return tuple(self._kept)
 
 
-def write_part(folder: Folder, recording_id: str, content: bytes) -> None:
-    """The document of a session that goes on, in the place of the one before. Raises OSError."""
+def _draft(folder: Folder, recording_id: str, content: bytes, number: int) -> None:
+    """The document of a session that goes on: a line behind the ones before, of which the last whole one holds. Raises OSError."""
     name = f".{recording_id}{PART_SUFFIX}"
-    fresh = f"{name}.new"
-    folder.unlink(fresh)
-    fd = folder.create(fresh)
+    if number and number % DRAFTS_MAX == 0:
+        folder.unlink(f"{name}.new")
+        folder.write(f"{name}.new", content + b"\n", sync=False)
+        folder.rename(f"{name}.new", name)
+        return
+    fd = folder.open(name, os.O_RDWR | os.O_APPEND) if number else folder.take(name)
     try:
-        with open(fd, "wb", closefd=False) as file:
-            file.write(content)
-        os.rename(fresh, name, src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
-    except BaseException:
-        folder.unlink(fresh)
-        raise
+        os.write(fd, content + b"\n")
     finally:
         os.close(fd)
 
 
-def write_whole(folder: Folder, recording_id: str, content: bytes) -> None:
-    """The document of a session that is over, synced. Raises OSError."""
-    write_part(folder, recording_id, content)
-    name = f".{recording_id}{PART_SUFFIX}"
-    fd = folder.open(name, os.O_RDWR)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    os.rename(name, f"{recording_id}{SUFFIX}", src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
-    folder.sync()
+def read_draft(content: bytes) -> SessionDocument:
+    """The last whole document of a draft. Raises msgspec.MsgspecError where there is none."""
+    lines = content.split(b"\n")
+    for line in reversed(lines[1:]):
+        try:
+            return msgspec.json.decode(line, type=SessionDocument)
+        except msgspec.MsgspecError:
+            continue
+    return msgspec.json.decode(lines[0], type=SessionDocument)
 
 
 class Journal:
@@ -77,6 +74,7 @@ class Journal:
     def __init__(self, folder: Folder, recording_id: str, make: Callable[[], SessionDocument], in_thread: Callable[[Callable[[], None]], Awaitable[None]]) -> None:
         self._folder, self._recording_id, self._make, self._in_thread = folder, recording_id, make, in_thread
         self._writing: asyncio.Task[None] | None = None
+        self._drafts = 0
         self._is_dirty = False
         self._is_over = False
 
@@ -93,32 +91,34 @@ class Journal:
     async def _write(self) -> None:
         while self._is_dirty and not self._is_over:
             self._is_dirty = False
-            content = msgspec.json.encode(self._make())
+            content, number = msgspec.json.encode(self._make()), self._drafts
             try:
-                await self._in_thread(lambda content=content: write_part(self._folder, self._recording_id, content))  # type: ignore[misc]
+                await self._in_thread(lambda content=content, number=number: _draft(self._folder, self._recording_id, content, number))  # type: ignore[misc]
+                self._drafts += 1
             except OSError as error:
                 log.warning("the document of %s could not be written: %s", self._recording_id, error.strerror)
 
-    async def finish(self) -> None:
-        """Writes it for good. Raises OSError."""
+    async def finish(self) -> bytes:
+        """The document as it stays; no more is drafted."""
         self._is_over = True
         if self._writing is not None:
             await self._writing
-        content = msgspec.json.encode(self._make())
-        await self._in_thread(lambda: write_whole(self._folder, self._recording_id, content))
+        return msgspec.json.encode(self._make())
 
-    async def discard(self) -> None:
-        """It is not wanted: nothing was recorded."""
+    async def forget(self) -> None:
+        """The draft goes: the document has its name, or nobody wants it."""
         self._is_over = True
         if self._writing is not None:
             await self._writing
-        await self._in_thread(lambda: self._folder.unlink(f".{self._recording_id}{PART_SUFFIX}"))
+        if self._drafts:
+            await self._in_thread(lambda: self._folder.put_away(f".{self._recording_id}{PART_SUFFIX}"))
 
 
 def finish_left(folder: Folder) -> list[str]:
     """Gives the documents their names that a process left that died, where their recording has been recovered or sealed; which. Those of no recording go."""
     done = []
-    for name in sorted(os.listdir(folder.fd)):
+    there = set(os.listdir(folder.fd))
+    for name in sorted(there):
         if not (name.startswith(".") and name.endswith(PART_SUFFIX)):
             continue
         recording_id = name[1 : -len(PART_SUFFIX)]
@@ -128,11 +128,13 @@ def finish_left(folder: Folder) -> list[str]:
             continue  # it runs, or waits to be recovered
         with contextlib.suppress(OSError, msgspec.MsgspecError):
             if manifest in exists:
-                document = msgspec.json.decode(folder.read(name), type=SessionDocument)
-                write_whole(folder, recording_id, msgspec.json.encode(_ended(document)))
-                done.append(recording_id)
-            else:
-                folder.unlink(name)
+                if f"{recording_id}{SUFFIX}" not in there:
+                    content = msgspec.json.encode(_ended(read_draft(folder.read(name))))
+                    folder.unlink(f"{name}.new")
+                    folder.write(f"{name}.new", content)
+                    folder.rename(f"{name}.new", f"{recording_id}{SUFFIX}")
+                    done.append(recording_id)
+            folder.unlink(name)
     return done
 
 
@@ -140,4 +142,4 @@ def _ended(document: SessionDocument) -> SessionDocument:
     return msgspec.structs.replace(document, session=msgspec.structs.replace(document.session, state="ended"))
 
 
-__all__ = ["Bodies", "Journal", "finish_left", "write_part", "write_whole"]
+__all__ = ["Bodies", "Journal", "finish_left", "read_draft"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -19,6 +20,7 @@ from engine.siprec.voices import By, ChannelParties, OfferedLine, channels, chec
 
 PARTIES_MAX: Final = 1024  # of one session, those who left counted too
 VOICES_MAX: Final = 4096  # former senders that are remembered, over all streams
+OBJECTS_MAX: Final = 256  # sessions, groups and streams that go on, each; and how many that were are remembered
 _CLOCK_SET: Final = (946_684_800.0, 4_102_444_800.0)  # 2000 to 2100: a client that says another time has no clock
 
 
@@ -48,8 +50,8 @@ class _Member:
         self.aors: tuple[str, ...] = ()
         self.names: tuple[str, ...] = ()
         self.role = ""
-        self.sessions: dict[str, None] = {}
-        self.was_in: dict[str, None] = {}
+        self.sessions: tuple[str, ...] = ()
+        self.was_in: tuple[str, ...] = ()
 
     @property
     def is_placeholder(self) -> bool:
@@ -58,7 +60,7 @@ class _Member:
     def facts(self) -> Party:
         return Party(
             place=self.place, participant_id=self.identifier, aor=address_of(self.aors[0]) if self.aors else "", name=self.names[0] if self.names else "", role=self.role,
-            joined=_iso(self.joined), left="" if self.left is None else _iso(self.left), aors=self.aors, session_ids=tuple(self.was_in),
+            joined=_iso(self.joined), left="" if self.left is None else _iso(self.left), aors=self.aors, session_ids=self.was_in,
         )  # fmt: skip
 
 
@@ -70,12 +72,12 @@ class View:
         self._places: dict[str, int] = {}  # by key
         self._groups: dict[str, Group] = {}
         self._sessions: dict[str, CommunicationSession] = {}
-        self._seen_sessions: dict[str, None] = {}
-        self._seen_groups: dict[str, None] = {}
+        self._seen_sessions: tuple[str, ...] = ()
+        self._seen_groups: tuple[str, ...] = ()
         self._streams: dict[tuple[str, str], Stream] = {}
         self._sends: dict[str, tuple[str, ...]] = {}
         self._inline: dict[str, tuple[str, ...]] = {}
-        self._voices: dict[str, dict[int, None]] = {}
+        self._voices: dict[str, tuple[int, ...]] = {}
         self._voices_left = VOICES_MAX
         self._index()
 
@@ -94,11 +96,11 @@ class View:
     @property
     def session_ids(self) -> tuple[str, ...]:
         """Communication sessions that are or were recorded, in the order they came."""
-        return tuple(self._seen_sessions)
+        return self._seen_sessions
 
     @property
     def group_ids(self) -> tuple[str, ...]:
-        return tuple(self._seen_groups)
+        return self._seen_groups
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -144,7 +146,7 @@ class View:
 
     def former(self, stream: Stream) -> tuple[int, ...]:
         """Who ever sent into a stream, by the order in which they came to it."""
-        return tuple(self._voices.get(_identity(stream), ()))
+        return self._voices.get(_identity(stream), ())
 
     def _naming(self, senders: dict[str, list[_Member]], stream: Stream) -> tuple[int, ...]:
         """Those who name a stream: by its identifier, or by its label where no other stream is called so. Of streams with one identifier in several sessions, each has the
@@ -207,21 +209,19 @@ class View:
         if complete:
             self._groups, self._sessions = {}, {}
         for group in document.groups:
-            self._seen_groups.setdefault(group.group_id)
             if group.disassociate_time:
                 self._groups.pop(group.group_id, None)
-            else:
+            elif group.group_id in self._groups or len(self._groups) < OBJECTS_MAX:
                 self._groups[group.group_id] = group
+        over = _ended_sessions(document)
         for session in document.sessions:
-            self._seen_sessions.setdefault(session.session_id)
-            self._seen_groups.update(dict.fromkeys(session.group_ids))
-            if session.stop_time or session.disassociate_time:
-                self._sessions.pop(session.session_id, None)
-            else:
+            if session.session_id not in over and (session.session_id in self._sessions or len(self._sessions) < OBJECTS_MAX):
                 self._sessions[session.session_id] = session
-        for recording in document.session_recordings:
-            if recording.disassociate_time:
-                self._sessions.pop(recording.session_id, None)
+        for identifier in over:
+            self._sessions.pop(identifier, None)
+        groups = (*(group.group_id for group in document.groups), *(group for session in document.sessions for group in session.group_ids))
+        self._seen_groups = _with(self._seen_groups, groups)
+        self._seen_sessions = _with(self._seen_sessions, (session.session_id for session in document.sessions))
 
     @staticmethod
     def _key(participant: Participant, number: int, taken: dict[str, tuple[str, ...]]) -> str:
@@ -262,8 +262,8 @@ class View:
         entered = {member.place for member, participant in listed if complete or participant.session_ids or not member.was_in}
         for member, participant in listed:
             if complete:
-                member.sessions = {}
-            member.sessions.update(dict.fromkeys(participant.session_ids))
+                member.sessions = ()
+            member.sessions = _with(member.sessions, participant.session_ids)
             if participant.disassociate_time:
                 ended[member.place] = participant.disassociate_time
         for link in document.participant_sessions:
@@ -271,17 +271,17 @@ class View:
                 continue
             member = self._members[place]
             if not link.disassociate_time:
-                member.sessions[link.session_id] = None
+                member.sessions = _with(member.sessions, (link.session_id,))
                 entered.add(place)
                 continue
-            member.was_in.setdefault(link.session_id)
-            member.sessions = {session: None for session in member.sessions if link.session_id not in ("", session)}
+            member.was_in = _with(member.was_in, (link.session_id,))
+            member.sessions = tuple(session for session in member.sessions if link.session_id not in ("", session))
             ended.setdefault(place, link.disassociate_time)
         over = _ended_sessions(document)
         for member in self._members:
-            member.was_in.update(member.sessions)
+            member.was_in = _with(member.was_in, member.sessions)
             if over and (last := [over[session] for session in member.sessions if session in over]):
-                member.sessions = {session: None for session in member.sessions if session not in over}
+                member.sessions = tuple(session for session in member.sessions if session not in over)
                 ended.setdefault(member.place, last[-1])
             if member.place in ended and not member.sessions:
                 self._close(member, _time(ended[member.place], at))
@@ -292,7 +292,7 @@ class View:
 
     @staticmethod
     def _close(member: _Member, at: float) -> None:
-        member.sessions = {}
+        member.sessions = ()
         if member.left is None:
             member.left = max(at, member.joined)
 
@@ -316,7 +316,7 @@ class View:
                 self._streams.pop(known, None)
             elif complete and key in self._streams:
                 self._streams[(*key[:1], f"{key[1]}\0{number}")] = stream  # an identifier that stands twice
-            else:
+            elif known in self._streams or len(self._streams) < OBJECTS_MAX:
                 old = self._streams.get(known)
                 self._streams[known] = stream if old is None else msgspec.structs.replace(
                     stream, label=stream.label or old.label, mode=stream.mode or old.mode, participant_ids=stream.participant_ids or old.participant_ids,
@@ -328,7 +328,8 @@ class View:
             self._sends, self._inline = {}, {}
         links: dict[str, list[tuple[tuple[str, ...], str]]] = {}
         for link in document.participant_streams:
-            links.setdefault(link.participant_id, []).append((link.sends, link.disassociate_time))
+            if link.participant_id in self._places:
+                links.setdefault(link.participant_id, []).append((link.sends, link.disassociate_time))
         for key, said in links.items():
             if any(not ended for _, ended in said):
                 self._sends[key] = tuple(dict.fromkeys(stream for sends, ended in said if not ended for stream in sends))
@@ -341,11 +342,18 @@ class View:
 
     def _remember_voices(self) -> None:
         for stream in self.streams:
-            voices = self._voices.setdefault(_identity(stream), {})
-            for place in self.senders(stream)[0]:
-                if place not in voices and self._voices_left:
-                    voices[place] = None
-                    self._voices_left -= 1
+            voices = self._voices.get(_identity(stream), ())
+            known = frozenset(voices)
+            fresh = tuple(place for place in self.senders(stream)[0] if place not in known)[: self._voices_left]
+            if fresh:
+                self._voices[_identity(stream)] = voices + fresh
+                self._voices_left -= len(fresh)
+
+
+def _with(known: tuple[str, ...], more: Iterable[str]) -> tuple[str, ...]:
+    """Those and more, each once; the oldest go where they are too many."""
+    fresh = tuple(dict.fromkeys(one for one in more if one not in known))
+    return (known + fresh)[-OBJECTS_MAX:] if fresh else known
 
 
 def _identity(stream: Stream) -> str:

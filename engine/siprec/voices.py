@@ -158,7 +158,7 @@ def _sender_problems(view: View, lines: Sequence[OfferedLine]) -> Iterator[str]:
         stream = streams.get(line.index)
         if channel.by == "position":
             yield f"position: whose voice is in m= line {line.index} goes by position"
-        elif not channel.parties and stream is not None:
+        elif not channel.parties and not channel.former and stream is not None:
             yield f"no_sender: nobody sends the stream of m= line {line.index}"
         elif len(channel.parties) > 1 and len(lines) > 1 and not (stream and stream.mode == "mixed"):
             yield f"ambiguous_sender: {len(channel.parties)} participants send into m= line {line.index}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -48,7 +49,7 @@ class Bench:
         self.recorder = Recorder(folder, self.writer, clock=lambda: self.now_s, on_fault=lambda _, text: self.told.append(text))
 
     def names(self) -> set[str]:
-        return set(os.listdir(self.folder))
+        return {name for name in os.listdir(self.folder) if not name.startswith(staging.SPARE)}
 
     def pcm(self, name: str) -> Any:
         with WavFile(self.folder / name) as file:
@@ -119,7 +120,8 @@ def test_content_is_on_the_disk_before_its_name_and_names_before_the_dot_files_g
 
     def named(call: str, function: Callable[..., Any], name_of: Callable[..., str]) -> Callable[..., Any]:
         def wrapped(*args: Any, **options: Any) -> Any:
-            done.append((call, name_of(*args)))
+            if call != "unlink" or staging.SPARE not in str(args[0]):  # spares go when the folder is closed
+                done.append((call, name_of(*args)))
             return function(*args, **options)
 
         return wrapped
@@ -133,6 +135,7 @@ def test_content_is_on_the_disk_before_its_name_and_names_before_the_dot_files_g
             patch.setattr(os, "fsync", named("fsync", os.fsync, name_of_fd))
             patch.setattr(os, "link", named("link", os.link, lambda staged, name: staged))
             patch.setattr(os, "unlink", named("unlink", os.unlink, lambda name: name))
+            patch.setattr(os, "rename", named("rename", os.rename, lambda name, other: name))
             await recording.finish()
 
     run(tmp_path, case)
@@ -141,7 +144,7 @@ def test_content_is_on_the_disk_before_its_name_and_names_before_the_dot_files_g
         names_synced = next(k for k in range(done.index(("link", staged)), len(done)) if done[k] == ("fsync", "calls"))
         last = len(done) - 1 - done[::-1].index(("unlink", staged))
         assert names_synced < last
-    assert done[-1] == ("unlink", ".r1.recording")
+    assert done[-1] == ("rename", ".r1.recording")
     assert done.index(("link", ".r1.wav.part")) < done.index(("link", ".r1.json.part"))
 
 
@@ -462,5 +465,58 @@ def test_a_recording_that_is_not_wanted_leaves_nothing(tmp_path: Path) -> None:
         await recording.discard()
         assert made.names() == set() and made.recorder.running == 0
         await (await record(made)).finish()  # its place is free, and its name
+
+    run(tmp_path, case)
+
+
+def test_recordings_that_end_together_are_sealed_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each whole, and chained; the disk is asked a few times for all of them, not some for each."""
+
+    async def case(made: Bench) -> None:
+        recordings = [await record(made, f"r{number}", frames=400) for number in range(40)]
+        asked: list[str] = []
+        monkeypatch.setattr(os, "fsync", lambda fd: asked.append("file"))
+        monkeypatch.setattr(staging.Folder, "sync_volume", lambda self: asked.append("volume"))
+        done = await asyncio.gather(*(one.finish(beside={".more.json": b"%d" % number}) for number, one in enumerate(recordings)))
+        assert len(asked) < 60 and "volume" in asked
+        for number, manifest in enumerate(done):
+            assert manifest.state == "complete" and manifests.problems(made.folder / f"r{number}.json") == []
+            assert (made.folder / f"r{number}.more.json").read_bytes() == b"%d" % number
+        before = {one.prev_manifest_sha256 for one in done}
+        assert len(before) == 40 and [name for name in made.names() if name.startswith(".")] == [".manifests"]
+
+    run(tmp_path, case, recordings=64)
+
+
+def test_one_that_cannot_be_sealed_keeps_no_other(tmp_path: Path) -> None:
+    async def case(made: Bench) -> None:
+        recordings = [await record(made, f"r{number}", frames=400) for number in range(6)]
+        (made.folder / ".r3.wav.part").unlink()
+        done = await asyncio.gather(*(one.finish() for one in recordings), return_exceptions=True)
+        assert [isinstance(one, NotSealed) for one in done] == [number == 3 for number in range(6)]
+        assert manifests.problems(made.folder / "r5.json") == []
+
+    run(tmp_path, case)
+
+
+def test_a_volume_that_cannot_be_synced_is_asked_file_by_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that it is said which of them is damaged."""
+
+    async def case(made: Bench) -> None:
+        recordings = [await record(made, f"r{number}", frames=400) for number in range(6)]
+        inode = os.stat(made.folder / ".r2-leg1.wav.part").st_ino
+
+        def fsync(fd: int) -> None:
+            if os.fstat(fd).st_ino == inode:
+                raise OSError(errno.EIO, "no")
+
+        def sync_volume(folder: staging.Folder) -> None:
+            raise OSError(errno.EIO, "no")
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        monkeypatch.setattr(staging.Folder, "sync_volume", sync_volume)
+        done = await asyncio.gather(*(one.finish() for one in recordings))
+        assert [one.state for one in done] == ["partial" if number == 2 else "complete" for number in range(6)]
+        assert "damaged" in done[2].warnings[0]
 
     run(tmp_path, case)

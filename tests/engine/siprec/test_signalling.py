@@ -11,7 +11,7 @@ import msgspec
 from engine.media.staging import Folder
 from engine.siprec.document import SessionDocument
 from engine.siprec.facts import SessionFacts
-from engine.siprec.signalling import BODIES_MAX, BYTES_MAX, Bodies, Journal, finish_left, write_part
+from engine.siprec.signalling import BODIES_MAX, BYTES_MAX, DRAFTS_MAX, Bodies, Journal, finish_left, read_draft
 
 
 def document(name: str = "r1", warnings: tuple[str, ...] = ()) -> SessionDocument:
@@ -36,6 +36,17 @@ def test_of_too_many_bodies_the_first_and_the_latest_are_kept() -> None:
     assert large.all()[-1].content.encode("latin-1") == bytes(range(256))
 
 
+def drafted(folder: Path) -> tuple[str, ...]:
+    return read_draft((folder / ".r1.siprec.part").read_bytes()).session.warnings
+
+
+def test_a_draft_that_is_torn_is_as_it_was_before() -> None:
+    first, second = (msgspec.json.encode(document(warnings=(text,))) for text in ("first", "second"))
+    for length in range(len(second)):
+        assert read_draft(first + b"\n" + second[:length]).session.warnings == ("first",)
+    assert read_draft(first + b"\n" + second).session.warnings == ("second",)
+
+
 def test_a_hundred_changes_are_few_writes_and_the_last_is_there(tmp_path: Path) -> None:
     writes = 0
 
@@ -54,13 +65,20 @@ def test_a_hundred_changes_are_few_writes_and_the_last_is_there(tmp_path: Path) 
             journal.changed()
         for _ in range(200):
             await asyncio.sleep(0.005)
-            if (tmp_path / ".r1.siprec.part").exists() and read(tmp_path / ".r1.siprec.part").session.warnings == ("99",):
+            if (tmp_path / ".r1.siprec.part").exists() and drafted(tmp_path) == ("99",):
                 break
-        assert read(tmp_path / ".r1.siprec.part").session.warnings == ("99",) and writes <= 3
+        assert drafted(tmp_path) == ("99",) and writes <= 3
+        for number in range(3 * DRAFTS_MAX):
+            changes = number
+            journal.changed()
+            while drafted(tmp_path) != (str(number),):
+                await asyncio.sleep(0.001)
+        assert (tmp_path / ".r1.siprec.part").read_bytes().count(b"\n") <= DRAFTS_MAX
         changes = 100
-        await journal.finish()
+        assert msgspec.json.decode(await journal.finish(), type=SessionDocument).session.warnings == ("100",)
         journal.changed()
-        assert [path.name for path in tmp_path.iterdir()] == ["r1.siprec.json"] and read(tmp_path / "r1.siprec.json").session.warnings == ("100",)
+        await journal.forget()
+        assert list(tmp_path.iterdir()) == []
 
     asyncio.run(case())
 
@@ -68,7 +86,7 @@ def test_a_hundred_changes_are_few_writes_and_the_last_is_there(tmp_path: Path) 
 def test_what_a_dead_process_left_gets_its_name_where_there_is_a_recording(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     for name in ("sealed", "running", "nothing"):
-        write_part(folder, name, msgspec.json.encode(document(name)))
+        (tmp_path / f".{name}.siprec.part").write_bytes(msgspec.json.encode(document(name)) + b"\n")
     (tmp_path / ".torn.siprec.part").write_bytes(b'{"session":')
     for name in ("sealed.json", "torn.json", ".running.recording"):
         (tmp_path / name).write_bytes(b"{}")
