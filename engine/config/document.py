@@ -350,7 +350,7 @@ class Encryption(Section, frozen=True, kw_only=True):
 class Siprec(Section, frozen=True, kw_only=True):
     """The recording server (RFC 7866). A call is a recording session by its Require, its Contact or its body, or because it comes from one of `peers`, whose calls
     are recorded whatever they are; `strict` wants Require and Contact both. `begin_paused` begins with nothing recorded, until a resume. `pause_offers` asks the other side
-    to stop sending while a recording is paused."""
+    to stop sending while a recording is paused. `identifiers` are further headers, in lower case, and elements of extensions, and what they are told as."""
 
     enabled: Annotated[bool, msgspec.Meta(extra=FIXED)] = True
     strict: bool = False
@@ -361,6 +361,7 @@ class Siprec(Section, frozen=True, kw_only=True):
     streams_max: Annotated[int, msgspec.Meta(ge=1, le=32)] = 8
     metadata_max_bytes: Annotated[int, msgspec.Meta(ge=1024, le=1 << 20)] = 1 << 20
     codecs: list[str] = msgspec.field(default_factory=lambda: ["PCMU", "PCMA", "G722", "opus", "L16"])
+    identifiers: dict[str, str] = {}
 
 
 class PauseResume(Section, frozen=True, kw_only=True):

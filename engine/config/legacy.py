@@ -35,7 +35,7 @@ ENVIRONMENT: Mapping[str, str] = {
     "RTP_BIND_IP": "network.rtp_bind_ip", "TLS_CERT_PATH": "network.tls_cert_file", "TLS_KEY_PATH": "network.tls_key_file",
     "TLS_PORT": "network.tls_port", "ENABLE_TLS": "network.enable_tls", "BEHIND_NAT": "network.behind_nat",
     "SIP_REQUIRE_TLS": "network.require_tls_only", "SIP_REQUIRE_SRTP": "network.require_srtp",
-    "STUN_SERVER": "network.stun_servers", "HTTP_PORT": "http.port",
+    "STUN_SERVER": "network.stun_servers", "HTTP_PORT": "http.port", "HTTP_ENABLE_METRICS": "http.enable_metrics",
     "RECORDING_DIR": "recording.directory", "RECORDING_MAX_DURATION_HOURS": "hours:recording.max_duration_s",
     "RECORDING_MAX_DURATION": "duration:recording.max_duration_s", "RECORDING_CLEANUP_DAYS": "recording.cleanup_days",
     "RECORDING_COMBINE_LEGS": "recording.combine_legs", "RECORDING_FORMAT": "recording.format",

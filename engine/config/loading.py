@@ -39,6 +39,7 @@ NOT_SETTINGS = frozenset(
         "TRUNKLINE_HUB",
         "TRUNKLINE_SANITIZE",
         "TRUNKLINE_KEY",
+        "TRUNKLINE_URL",
     }
 )
 _WHERE = re.compile(r"(.*) - at `\$(.*)`\Z", re.DOTALL)

@@ -114,7 +114,6 @@ class RecordingSession(CallUser):
         self._told: list[SessionEventKind] = []
         self._is_paused_there = False
         self._sessions: tuple[str, ...] = ()  # communication sessions that are recorded now
-        self._past: set[str] = set()  # and those that were, in other files
         self._rotating: asyncio.Task[None] | None = None
         self._over: asyncio.Task[None] | None = None
         call.session = self.negotiation
@@ -152,7 +151,7 @@ class RecordingSession(CallUser):
         self._take_places(sum(line.accepted for line in lines) or 1)
         document = self._document_of(request, parts)
         self._policy = vendor.policy_of(request, document)
-        self._vendor = vendor.vendor_of(request, document)
+        self._vendor = vendor.vendor_of(request, document, self._server.config.siprec.identifiers)
         self._learn(request, parts, document)
         order = view.order_of(self._view, self._channels)
         options = self._server.config.recording
@@ -235,7 +234,7 @@ class RecordingSession(CallUser):
             changes = self._view.apply(document, self._server.now())
             for warning in (*document.warnings, *changes.warnings):
                 self.warn(warning)
-            self._follow(tuple(one.session_id for one in self._view.sessions), before)
+            self._follow(document, before)
         self._channels = view.channels(self._view, self._lines)
         self._participants = self._view.participants
         if document is not None:
@@ -246,15 +245,18 @@ class RecordingSession(CallUser):
         if document is None and not self._participants:
             self.warn("nobody says who takes part: there is no metadata")
 
-    def _follow(self, sessions: tuple[str, ...], facts: SessionFacts | None) -> None:
-        """A recording session may outlive the calls it records: each set of new communication sessions has files of its own (RFC 7866 6.2). `facts` are as they were."""
-        before = self._sessions
-        if sessions:
-            self._sessions = sessions
-        if facts is not None and sessions and not set(before) & set(sessions) and self.legs.recording is not None and self._rotating is None:
-            self._past |= set(facts.session_ids)
-            self._rotating = self._loop.create_task(self._rotate(facts))
-            self._server.spawn(self._wait_for(self._rotating))
+    def _follow(self, document: Metadata, before: SessionFacts | None) -> None:
+        """A recording session may outlive the calls it records: each set of new communication sessions has files of its own (RFC 7866 6.2). `before` are the facts as
+        they were before the document was read."""
+        were, now = self._sessions, self._view.sessions_now
+        if now:
+            self._sessions = now
+        if before is None or not now or set(were) & set(now) or self.legs.recording is None or self._rotating is not None:
+            return
+        self._view = view.View()
+        self._view.apply(document, self._server.now())
+        self._rotating = self._loop.create_task(self._rotate(before))
+        self._server.spawn(self._wait_for(self._rotating))
 
     async def _rotate(self, ended: SessionFacts) -> None:
         """Seals what was recorded so far, while the next files are written already."""
@@ -542,7 +544,7 @@ class RecordingSession(CallUser):
             last_activity=max(self._last_sip_at, self._server.wall(self.legs.last_heard_ns())), ended_at=self._ended_at,
             local_tag=dialog.local_tag if dialog is not None else "", remote_tag=dialog.remote_tag if dialog is not None else "",
             local_uri=call.local_uri, remote_uri=call.remote_uri, remote_addr=f"{self._remote[0]}:{self._remote[1]}", transport=self._transport,
-            session_ids=tuple(one for one in self._view.session_ids if one not in self._past), group_ids=self._view.group_ids, participants=self._participants,
+            session_ids=self._view.session_ids, group_ids=self._view.group_ids, participants=self._participants,
             channels=self.legs.facts(stream_ids, control.is_muted), vendor=self._vendor, correlation=self._correlation, warnings=tuple(self.warnings),
             recording_path=merged or (legs or ("",))[0], leg_paths=legs,
             recording_paused=control.recording_paused, transcription_paused=control.transcription_paused,
