@@ -13,13 +13,13 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
 import msgspec
 
 from engine._native import writer as native
+from engine.media.disk_threads import DiskThreads
 from engine.media.errors import NotSealed, RecordingFull, RecordingRefused
 from engine.media.joining import WAV_FORMATS, merge, pad
 from engine.media.manifest import Channel, Interval, Manifest, State, iso
@@ -257,8 +257,8 @@ class Recorder:
         self._running: dict[int, Recording] = {}
         self._waiting: list[_Waiting] = []
         self._sealer: asyncio.Task[None] | None = None
-        self._pool = ThreadPoolExecutor(THREADS, "recorder")
         self._loop = asyncio.get_running_loop()
+        self._threads = DiskThreads(THREADS, "recorder")
         self._loop.add_reader(writer.event_fd, self._told)
 
     @property
@@ -325,9 +325,9 @@ class Recorder:
         """It is sealed, or cannot be."""
         self._running.pop(recording.number, None)
 
-    async def in_thread(self, function: Callable[[], T]) -> T:
+    def in_thread(self, function: Callable[[], T]) -> asyncio.Future[T]:
         """Runs what waits for the disk."""
-        return await self._loop.run_in_executor(self._pool, function)
+        return self._threads.run(function)
 
     async def close(self) -> None:
         """Ends and seals every recording that runs, and lets the folder go. The writer's thread must still run."""
@@ -337,5 +337,5 @@ class Recorder:
                 recording.close()
         await asyncio.gather(*(each.finish(warnings=["the engine was stopped while it recorded"]) for each in running), return_exceptions=True)
         self._loop.remove_reader(self.writer.event_fd)
-        self._pool.shutdown()
+        self._threads.close()
         self.folder.close()
