@@ -9,6 +9,7 @@ import logging
 import random
 import secrets
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -207,9 +208,7 @@ class UserAgent:
     def allowed_by(self, message: Message) -> frozenset[str]:
         """The methods that Allow names."""
         values = message.tokens.header("Allow")
-        if not values:
-            return frozenset()
-        return frozenset(part.strip().decode("latin-1") for value in values for part in value.split(b","))
+        return _methods(tuple(values)) if values else frozenset()
 
     def post(self, dialog: Dialog, flow: Flow | None, write: Callable[[str, Flow], bytes]) -> None:
         """Sends what has no transaction, an ACK, where the dialog's next request would go; `flow` is the way where it is known."""
@@ -362,6 +361,12 @@ class UserAgent:
         for call in self:
             call.drop()
         self.layer.close()
+
+
+@lru_cache(maxsize=256)
+def _methods(values: tuple[bytes, ...]) -> frozenset[str]:
+    """The methods of Allow; those of one kind of client are the same in each of its calls."""
+    return frozenset(part.strip().decode("latin-1") for value in values for part in value.split(b","))
 
 
 class _Telling(CallUser):
