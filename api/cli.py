@@ -1,6 +1,7 @@
-"""The trunkline command: analyze, calls, streams, ladder, rules, formats, completion; serve, keys, config, db (commands.py).
+"""The trunkline command: analyze, calls, streams, ladder, rules, formats, completion; serve, keys, config, db (commands.py);
+sessions, stats, pause, resume, mute, unmute, hang-up (session_commands.py).
 
-Exit codes: 0 done, 1 a finding reached --fail-on, 2 wrong usage or an input that cannot be read, 130 interrupted.
+Exit codes: 0 done, 1 a finding reached --fail-on or a server refused, 2 wrong usage or an input that cannot be read, 130 interrupted.
 Kernels and numpy are loaded by the subcommands that need them, so that --version and --help answer at once.
 """
 

@@ -1,4 +1,4 @@
-"""The commands that run and keep a server: serve, keys, config, db. They read the configuration as the server does."""
+"""The commands that run and keep a server: serve, keys, config, db; those for its sessions are in session_commands.py. They read the configuration as the server does."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from api.session_commands import add_session_commands
 from engine.errors import EngineError
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ def _print(value: Any, as_json: bool) -> None:
 
 
 def add_commands(command: Callable[..., argparse.ArgumentParser], number_between: Callable[[int, int], Callable[[str], int]]) -> None:
-    """Adds the four commands to the command line."""
+    """Adds the commands to the command line."""
     one = command("serve", serve, "answer over HTTP; takes keys where others than this machine can connect")
     settings(one)
     one.add_argument("--host", help="address to listen on (127.0.0.1)")
@@ -214,6 +215,8 @@ def add_commands(command: Callable[..., argparse.ArgumentParser], number_between
     one = command("db", db, "the store: bring its tables up to date")
     one.add_argument("action", choices=("upgrade",))
     settings(one)
+
+    add_session_commands(command)
 
 
 __all__ = ["add_commands", "config", "db", "keys", "serve"]

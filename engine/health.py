@@ -6,13 +6,14 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 Status = Literal["healthy", "degraded", "unhealthy", "not_configured"]
+WORSE: tuple[Status, ...] = ("not_configured", "healthy", "degraded", "unhealthy")
 FRESH_S = 1.0
 TIMEOUT_S = 2.0
 DISK_LOW_BYTES, DISK_OUT_BYTES = 1 << 30, 64 << 20
@@ -35,12 +36,18 @@ class Check(msgspec.Struct, frozen=True):
     timeout_s: float = TIMEOUT_S
 
 
+def worse(one: Result, other: Result) -> Result:
+    """The worse of two answers to the same question."""
+    return max(one, other, key=lambda result: WORSE.index(result.status))
+
+
 class Health:
     """All checks of a process."""
 
     def __init__(self, checks: Sequence[Check], clock: Callable[[], float] = time.monotonic) -> None:
         self._checks = list(checks)
         self._clock = clock
+        self._groups: list[tuple[str, Callable[[], Awaitable[Mapping[str, Result]]]]] = []
         self._results: dict[str, Result] = {}
         self._read_at = float("-inf")
         self._running: asyncio.Task[None] | None = None
@@ -55,9 +62,26 @@ class Health:
         return self._results
 
     async def _run(self) -> None:
-        found = await asyncio.gather(*(self._one(check) for check in self._checks))
-        self._results = dict(zip((check.name for check in self._checks), found, strict=True))
+        found, groups = await asyncio.gather(
+            asyncio.gather(*(self._one(check) for check in self._checks)), asyncio.gather(*(self._group(name, run) for name, run in self._groups))
+        )
+        results = dict(zip((check.name for check in self._checks), found, strict=True))
+        for group in groups:
+            for name, result in group.items():
+                results[name] = worse(results[name], result) if name in results else result
+        self._results = results
         self._read_at = self._clock()
+
+    async def _group(self, name: str, run: Callable[[], Awaitable[Mapping[str, Result]]]) -> dict[str, Result]:
+        """What another process says of itself; nothing of it is critical here."""
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                told = await run()
+        except TimeoutError:
+            return {name: Result("degraded", f"no answer within {TIMEOUT_S:g} s")}
+        except Exception as error:
+            return {name: Result("degraded", f"{type(error).__name__}")}
+        return {each: Result("degraded", result.message) if result.status == "unhealthy" else result for each, result in told.items()}
 
     async def _one(self, check: Check) -> Result:
         try:
@@ -92,6 +116,10 @@ class Health:
         """One more check."""
         self._checks.append(check)
 
+    def add_group(self, name: str, run: Callable[[], Awaitable[Mapping[str, Result]]]) -> None:
+        """Checks of another process, by name; of one that is here too, the worse answer is told. `name` is that of the one that fails when nobody answers."""
+        self._groups.append((name, run))
+
 
 def disk_check(directory: Path) -> Callable[[], Awaitable[Result]]:
     """Room on the disk of the data directory."""
@@ -111,4 +139,4 @@ def system() -> dict[str, Any]:
     return {"memory_mb": round(rss / (1 << 20), 1), "cpu_count": os.cpu_count() or 1, "pid": os.getpid()}
 
 
-__all__ = ["Check", "Health", "Result", "Status", "disk_check", "system"]
+__all__ = ["Check", "Health", "Result", "Status", "disk_check", "system", "worse"]

@@ -75,16 +75,10 @@ def prepare(data_dir: Path) -> None:
     fresh.rename(folder / "key")
 
 
-def listeners_of(config: SipConfig) -> list[Listener]:
+def listeners_of(config: Config) -> list[Listener]:
     """The sockets of a configuration. Raises ValueError for one that cannot be read."""
-    urls = config.listen
-    if not urls:
-        if not config.port:
-            return []
-        host = f"[{config.host}]" if ":" in config.host else config.host
-        urls = [f"udp://{host}:{config.port}", f"tcp://{host}:{config.port}"]
     made = []
-    for url in urls:
+    for url in config.sip.listen or _urls_of(config):
         parts = urlsplit(url)
         name = parts.scheme.upper()
         if name not in PORTS or not parts.hostname or parts.path or parts.query or parts.username:
@@ -93,8 +87,23 @@ def listeners_of(config: SipConfig) -> list[Listener]:
             port = PORTS[name] if parts.port is None else parts.port
         except ValueError:
             raise ValueError(f"sip.listen: {url!r} has no port that there is") from None
-        made.append(Listener(transport=name, host=parts.hostname, port=port, advertised=config.advertised))  # type: ignore[arg-type]
+        made.append(Listener(transport=name, host=parts.hostname, port=port, advertised=advertised_of(config)))  # type: ignore[arg-type]
     return made
+
+
+def _urls_of(config: Config) -> list[str]:
+    sip, network = config.sip, config.network
+    host = f"[{sip.host}]" if ":" in sip.host else sip.host
+    ports = network.ports or ([sip.port] if sip.port else [])
+    urls = [] if network.require_tls_only else [f"udp://{host}:{port}" for port in network.udp_ports or ports]
+    urls += [] if network.require_tls_only else [f"tcp://{host}:{port}" for port in network.tcp_ports or ports]
+    return [*urls, f"tls://{host}:{network.tls_port}"] if network.enable_tls and ports else urls
+
+
+def advertised_of(config: Config) -> str:
+    """The address that others are told, "" for the one that they reach us by."""
+    external = config.network.external_ip
+    return config.sip.advertised or (external if external != "auto" else "")
 
 
 def check_free(listeners: Sequence[Listener]) -> None:
@@ -112,21 +121,23 @@ def check_free(listeners: Sequence[Listener]) -> None:
                 raise ValueError(f"cannot take SIP on {where}: {error.strerror}; sip.port or sip.listen names another, sip.port 0 none") from error
 
 
-def tls_of(config: SipConfig, *, listening: bool) -> Tls:
+def tls_of(config: Config, *, listening: bool) -> Tls:
     """The TLS contexts of a configuration. Raises ValueError and OSError for certificates that cannot be used."""
-    client = ssl.create_default_context(cafile=config.tls_ca_file or None)
-    if not config.tls_verify:
+    sip, network = config.sip, config.network
+    certificate, key = (sip.tls_cert_file, sip.tls_key_file) if sip.tls_cert_file else (network.tls_cert_file, network.tls_key_file)
+    client = ssl.create_default_context(cafile=sip.tls_ca_file or None)
+    if not sip.tls_verify:
         client.check_hostname = False
         client.verify_mode = ssl.CERT_NONE
     client.minimum_version = ssl.TLSVersion.TLSv1_2
     server = None
-    if config.tls_cert_file:
-        client.load_cert_chain(config.tls_cert_file, config.tls_key_file or None)
+    if certificate:
+        client.load_cert_chain(certificate, key or None)
         server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         server.minimum_version = ssl.TLSVersion.TLSv1_2
-        server.load_cert_chain(config.tls_cert_file, config.tls_key_file or None)
-        if config.tls_client_ca_file:
-            server.load_verify_locations(config.tls_client_ca_file)
+        server.load_cert_chain(certificate, key or None)
+        if sip.tls_client_ca_file:
+            server.load_verify_locations(sip.tls_client_ca_file)
             server.verify_mode = ssl.CERT_REQUIRED
     elif listening:
         raise ValueError("sip.listen has tls or wss, and sip.tls_cert_file is not set")
@@ -175,7 +186,7 @@ class Desk(Application, CallUser):
             return
         host = worker.endpoint.host_toward(call.flow)
         if worker.media is not None and worker.config.sip.answer in ("echo", "record"):
-            answered = AnsweredMedia(worker.media, host, worker.config.sip.advertised, worker.config.sip.answer, call.call_id)
+            answered = AnsweredMedia(worker.media, host, advertised_of(worker.config), worker.config.sip.answer, call.call_id)
             worker.answered[call] = answered
             call.session = answered.session
             if answered.mode == "record":
@@ -233,7 +244,7 @@ class SipWorker:
         self.config = config
         self.index = index
         self._count = count
-        self.listeners = listeners_of(sip)
+        self.listeners = listeners_of(config)
         self.guard = Guard(guard_settings(sip), loop)
         self.tokens: dict[Call, guards.Call] = {}
         self.registrar = self._registrar(sip, loop)
@@ -244,14 +255,14 @@ class SipWorker:
         key = (folder / "key").read_bytes() if count > 1 else bytes(KEY_BYTES)
         self.router = Router(index, count, key, folder, self._deliver, udp_flow=self._udp_flow, on_orphan=self._orphan, on_overload=self._full)
         timer = TimerSettings(expires_s=sip.session_expires_s, min_se_s=sip.min_se_s)
-        self.live = LiveTraces(folder / f"live-{index}", settings=LiveSettings(address=sip.advertised)) if self.listeners else None
+        self.live = LiveTraces(folder / f"live-{index}", settings=LiveSettings(address=advertised_of(config))) if self.listeners else None
         siprec = config.siprec.enabled
         settings = Settings(
             timer=timer, calls_max=sip.calls_max, extensions=(siprec_server.OPTION,) if siprec else (), media_types=siprec_server.MEDIA_TYPES if siprec else ()
         )
         self.endpoint = Endpoint(
             Desk(self), settings=settings,
-            tls=tls_of(sip, listening=any(one.transport in SECURE for one in self.listeners)),
+            tls=tls_of(config, listening=any(one.transport in SECURE for one in self.listeners)),
             resolver=Resolver(servers=sip.dns_servers) if self.listeners else None, admit=self._admit, judge=self._judge, on_malformed=self._malformed, methods=METHODS,
             new_call_id=self.router.new_call_id, receiver=self.router.receiver, may_stay=self._opened, on_closed=self._closed,
             may_answer=self._may_answer, on_wire=self.live.on_wire if self.live is not None else None,
@@ -274,7 +285,7 @@ class SipWorker:
             (user.username, name): auth.secret_of(user.username, sip.realm, user.password, name) for user in sip.users for name in ("SHA-256", "MD5")
         }
         server = auth.Server(sip.realm, lambda username, algorithm: secrets_of.get((username, algorithm)), loop.time)
-        return Registrar(RegistrarSettings(domains=(sip.realm, *(one.host for one in self.listeners), sip.advertised or sip.realm)), server, loop)
+        return Registrar(RegistrarSettings(domains=(sip.realm, *(one.host for one in self.listeners), advertised_of(self.config) or sip.realm)), server, loop)
 
     def _account(self, sip: SipConfig) -> KeptAccount | None:
         """The account of the configuration, which the first worker keeps."""
@@ -363,9 +374,14 @@ class SipWorker:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    @property
+    def advertised(self) -> str:
+        """The address that others are told, "" for the one that they reach us by."""
+        return advertised_of(self.config)
+
     def host_toward(self, flow: Flow) -> str:
         """Our address, as the other end of a flow reaches it."""
-        return self.endpoint.host_toward(flow)
+        return self.advertised or self.endpoint.host_toward(flow)
 
     def masks(self, call_id: str, masked: bool) -> None:
         """What may be digits in messages of a call is not kept from now on, or is again."""
@@ -503,4 +519,4 @@ def _name_of(call: Call) -> str:
     return f"{dialog.call_id} {dialog.local_tag}" if dialog is not None else call.call_id
 
 
-__all__ = ["SipWorker", "check_free", "folder_of", "guard_settings", "listeners_of", "prepare", "tls_of"]
+__all__ = ["SipWorker", "advertised_of", "check_free", "folder_of", "guard_settings", "listeners_of", "prepare", "tls_of"]

@@ -11,8 +11,8 @@ from api.errors import InvalidParameter, TooLarge
 from api.routes.keys import iso
 from api.scopes import requires
 from api.services import ReloadEvent
-from engine.config import Config, ConfigError, Problem, check, parse, redacted
-from engine.config.loading import merged
+from engine.config import Config, ConfigError, Problem, check, redacted
+from engine.config.loading import PROBLEMS_MAX, merged, parse_noted
 
 DOCUMENT_MAX_BYTES = 1 << 20
 
@@ -122,8 +122,10 @@ async def validate_config(request: Request[Any, Any, Any]) -> Response[Validatio
     errors: list[Problem] = []
     warnings: list[Problem] = []
     try:
-        config: Config = merged(parse(bytes(body), "the document"))
+        document, strange = parse_noted(bytes(body), "the document")
+        config: Config = merged(document)
         errors, warnings = check(config)
+        warnings = [*strange[:PROBLEMS_MAX], *warnings]
     except ConfigError as error:
         errors = error.problems
     told = Validation(

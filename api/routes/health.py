@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from litestar import Request, Response, get
@@ -12,6 +12,11 @@ from api.routes.keys import iso
 from api.scopes import PUBLIC, requires
 from engine.health import system
 from engine.supervisor import ChildStatus
+
+if TYPE_CHECKING:
+    from api.engines import Figures
+
+SESSIONS: Final = ("active", "paused", "muted", "stored", "streams")
 
 
 class CheckView(msgspec.Struct):
@@ -42,7 +47,7 @@ class Processes(msgspec.Struct):
 
 
 class StatusView(msgspec.Struct):
-    """Uptime, version and process figures; the SIP fields say what is so while no SIP endpoint runs."""
+    """Uptime, version and process figures. `sessions` are recording sessions, by what they do; null where no engine worker could be asked."""
 
     status: str
     uptime: str
@@ -53,6 +58,7 @@ class StatusView(msgspec.Struct):
     sip_registered: bool
     active_calls: int
     calls: list[dict[str, Any]]
+    sessions: dict[str, int] | None
     system: dict[str, Any]
     processes: Processes | None
 
@@ -66,8 +72,9 @@ def uptime(seconds: float) -> str:
     return f"{minutes}m{rest}s" if minutes else f"{rest}s"
 
 
-def _system() -> dict[str, Any]:
-    return {**system(), "goroutines": len(asyncio.all_tasks()), "active_calls": 0, "ports_in_use": 0}
+def _system(figures: Figures | None) -> dict[str, Any]:
+    calls, ports = (figures.calls, figures.counts.get("ports_used", 0)) if figures is not None else (0, 0)
+    return {**system(), "goroutines": len(asyncio.all_tasks()), "active_calls": calls, "ports_in_use": ports}
 
 
 @get("/health", opt={"scopes": PUBLIC, "errors": (503,), "told_too": (503,)}, tags=["health"])
@@ -80,7 +87,7 @@ async def health(request: Request[Any, Any, Any]) -> Response[HealthView]:
     now = services.clock()
     told = HealthView(
         word, iso(now), uptime(now - services.started_at), services.version,
-        {name: CheckView(result.status, result.message) for name, result in results.items()}, _system(),
+        {name: CheckView(result.status, result.message) for name, result in results.items()}, _system(await services.figures()),
     )  # fmt: skip
     return Response(told, status_code=503 if status == "unhealthy" else 200)
 
@@ -106,12 +113,13 @@ async def status(request: Request[Any, Any, Any]) -> StatusView:
     """Uptime, version, processes."""
     services = request.app.state.services
     now = services.clock()
-    told = await services.processes()
+    told, figures = await asyncio.gather(services.processes(), services.figures())
     processes = Processes(told.pid, told.ready, told.draining, told.children) if told is not None else None
     return StatusView(
         status="ok", uptime=uptime(now - services.started_at), uptime_seconds=round(now - services.started_at, 3),
         version=services.version, started_at=iso(services.started_at), build={"version": services.version},
-        sip_registered=False, active_calls=0, calls=[], system=_system(), processes=processes,
+        sip_registered=figures is not None and figures.counts.get("registered", 0) > 0, active_calls=figures.calls if figures is not None else 0, calls=[],
+        sessions={name: figures.counts.get(name, 0) for name in SESSIONS} if figures is not None else None, system=_system(figures), processes=processes,
     )  # fmt: skip
 
 

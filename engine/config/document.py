@@ -259,13 +259,12 @@ class Agent(Section, frozen=True, kw_only=True):
 
 
 class Network(Section, frozen=True, kw_only=True):
-    """Addresses and ports of the recording server."""
+    """Addresses and ports, by the names of recording servers. Where `sip.listen` is empty, `ports` are those of SIP over UDP and TCP, `udp_ports` and `tcp_ports` those of one
+    of them, and `tls_port` is taken with `enable_tls`; `external_ip` is told to others where `sip.advertised` is empty."""
 
     external_ip: Fixed = "auto"
     internal_ip: Fixed = "auto"
-    ports: Annotated[list[int], msgspec.Meta(extra=FIXED)] = msgspec.field(
-        default_factory=lambda: [5060, 5061]
-    )
+    ports: Annotated[list[int], msgspec.Meta(extra=FIXED)] = []
     udp_ports: Annotated[list[int], msgspec.Meta(extra=FIXED)] = []
     tcp_ports: Annotated[list[int], msgspec.Meta(extra=FIXED)] = []
     rtp_port_min: Port = 10_000

@@ -22,6 +22,7 @@ from engine.siprec.facts import ChannelFacts
 
 POLICY: Final = PathPolicy(source="learn", sends=False, idle_sends=False)
 NOWHERE: Final = ("0.0.0.0", "::")
+TOTALS: Final = ("received", "received_bytes", "lost", "late", "duplicate")
 log = logging.getLogger("trunkline.siprec")
 
 
@@ -42,6 +43,7 @@ class Legs:
         self._keys: dict[int, str] = {}  # place of a line -> its key
         self._streams: dict[int, MediaStream] = {}  # track -> the stream that was last on it
         self._heard: dict[int, tuple[int, int]] = {}  # track -> packets received and lost when it was last asked how it sounds
+        self.totals = dict.fromkeys(TOTALS, 0)  # of all its streams, when it was last asked how they sound
         self._extending: asyncio.Task[None] | None = None
 
     def _named(self, lines: Sequence[NegotiatedMedia]) -> dict[int, str]:
@@ -166,10 +168,11 @@ class Legs:
     def quality(self) -> tuple[LegQuality, ...]:
         """How each leg is heard since this was last asked; only those in which something came."""
         told = []
+        totals = dict.fromkeys(TOTALS, 0)
         for track, stream in self._streams.items():
-            if not stream.is_open:
-                continue
             counts = stream.counts()
+            for name in TOTALS:
+                totals[name] += counts[name]
             packets, lost = counts["received"], counts["lost"] + counts["late"]
             packets_before, lost_before = self._heard.get(track, (0, 0))
             self._heard[track] = packets, lost
@@ -179,16 +182,8 @@ class Legs:
             loss = 100.0 * missing / (came + missing)
             mos = rate(stream.settings.formats[0].codec, loss_percent=loss).mos_listening
             told.append(LegQuality(index=track, packets=came, loss_percent=round(loss, 3), jitter_ms=round(counts["jitter_ms"], 3), mos=round(mos, 2)))
+        self.totals = totals
         return tuple(told)
-
-    def totals(self) -> dict[str, int]:
-        """Packets of all its streams: received, received_bytes, lost, late, duplicate."""
-        found = dict.fromkeys(("received", "received_bytes", "lost", "late", "duplicate"), 0)
-        for stream in self._streams.values():
-            counts = stream.counts()
-            for name in found:
-                found[name] += counts.get(name, 0)
-        return found
 
     def last_heard_ns(self) -> int:
         """When a packet came last, on CLOCK_MONOTONIC; 0: never."""

@@ -50,6 +50,9 @@ CODECS: Final[dict[str, tuple[CodecCapability, ...]]] = {
 }
 SUITES: Final = ("AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32", "AES_256_CM_HMAC_SHA1_80", "AES_256_CM_HMAC_SHA1_32", "AEAD_AES_128_GCM", "AEAD_AES_256_GCM")
 MEDIA_TYPES: Final = ("application/rs-metadata+xml", "application/rs-metadata")
+COUNTED_AS: Final = {
+    "received": "packets_total", "received_bytes": "bytes_total", "lost": "lost_total", "late": "late_total", "duplicate": "duplicate_total",
+}  # fmt: skip
 QUALITY_S: Final = 5.0
 STEPS: Final = 10  # in which a round of QUALITY_S goes through all sessions
 WAITING_MAX: Final = 65_536  # events that the bus has not taken yet
@@ -60,6 +63,8 @@ log = logging.getLogger("trunkline.siprec")
 class Host(Protocol):
     """What the server needs of the worker that it is part of."""
 
+    @property
+    def advertised(self) -> str: ...
     def write_down(self, call: IncomingCall) -> None: ...
     def strike_out(self, call: IncomingCall) -> None: ...
     def spawn(self, work: Coroutine[Any, Any, None]) -> None: ...
@@ -176,11 +181,11 @@ class RecordingServer:
     def call_media(self, host: str) -> CallMedia:
         """Ports and streams for a session."""
         bound = self.media.plane.settings.host
-        return CallMedia(self.media.plane, POLICY, host=host if bound in ("0.0.0.0", "::") else "", advertised=self.config.sip.advertised)
+        return CallMedia(self.media.plane, POLICY, host=host if bound in ("0.0.0.0", "::") else "", advertised=self._host.advertised)
 
     def host_toward(self, flow: Flow) -> str:
         """Our address, as the other end of a flow reaches it."""
-        return self.config.sip.advertised or self._host.host_toward(flow)
+        return self._host.host_toward(flow)
 
     @staticmethod
     def new_recording_id(call_id: str) -> str:
@@ -232,8 +237,9 @@ class RecordingServer:
     def recorded(self, session: RecordingSession) -> None:
         """A session that was over is done with."""
         self._ending.discard(session)
-        for name, value in session.legs.totals().items():
-            self._counts[{"received": "packets_total", "received_bytes": "bytes_total"}.get(name, f"{name}_total")] += value
+        session.legs.quality()
+        for name, value in session.legs.totals.items():
+            self._counts[COUNTED_AS[name]] += value
 
     def counted(self, kind: ChangeKind) -> None:
         """A pause, a resume, or a mute."""
@@ -304,6 +310,9 @@ class RecordingServer:
         told = dict(self._counts)
         used, total = self.media.plane.ports
         sessions = list(self._sessions.values())
+        for one in (*sessions, *self._ending):
+            for name, value in one.legs.totals.items():
+                told[COUNTED_AS[name]] += value
         told |= {
             "active": len(sessions), "paused": sum(one.control.recording_paused or one.control.transcription_paused for one in sessions),
             "muted": sum(one.control.mute_status().is_muted for one in sessions), "stored": len(self._ending),

@@ -77,3 +77,22 @@ def test_checks_run_once_for_all_who_ask_within_a_moment() -> None:
 def test_the_disk_of_the_data_is_looked_at(tmp_path: Path) -> None:
     result = asyncio.run(disk_check(tmp_path)())
     assert "MiB free" in result.message
+
+
+def test_what_another_process_says_is_told_too_and_the_worse_of_two_answers() -> None:
+    async def run() -> tuple[str, dict[str, Result]]:
+        health = Health([Check("a", good), Check("b", bad)])
+
+        async def told() -> dict[str, Result]:
+            return {"a": Result("unhealthy", "there"), "b": Result("healthy"), "c": Result("not_configured"), "d": Result("unhealthy", "gone")}
+
+        health.add_group("other", told)
+        health.add_group("broken", broken)  # type: ignore[arg-type]
+        return await health.status(), await health.results()
+
+    status, results = asyncio.run(run())
+    assert status == "degraded"  # another process's faults are critical there, not here
+    assert results == {
+        "a": Result("degraded", "there"), "b": Result("degraded", "gone"), "c": Result("not_configured"), "d": Result("degraded", "gone"),
+        "broken": Result("degraded", "RuntimeError"),
+    }

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from engine.config import load
+from engine.config.document import Config
 from engine.sip.call import Call, CallUser, Ending
 from engine.sip.endpoint import Endpoint, Listener
 from engine.sip.outgoing import Identity
@@ -254,23 +255,33 @@ def test_the_account_is_registered_called_over_and_taken_back(tmp_path: Path, tr
 # ---- the configuration ----
 
 
-def config_of(tmp_path: Path, **sip: object) -> object:
-    return load(None, {}, {"data.dir": str(tmp_path), **{f"sip.{name}": value for name, value in sip.items()}}).config.sip
+def config_of(tmp_path: Path, *, environment: dict[str, str] | None = None, **sip: object) -> Config:
+    return load(None, environment or {}, {"data.dir": str(tmp_path), **{f"sip.{name}": value for name, value in sip.items()}}).config
 
 
 def test_sockets_are_udp_and_tcp_of_one_port_unless_they_are_named(tmp_path: Path) -> None:
-    plain = listeners_of(config_of(tmp_path, host="192.0.2.1", port=5070))  # type: ignore[arg-type]
+    plain = listeners_of(config_of(tmp_path, host="192.0.2.1", port=5070))
     assert [(one.transport, one.host, one.port) for one in plain] == [("UDP", "192.0.2.1", 5070), ("TCP", "192.0.2.1", 5070)]
-    assert listeners_of(config_of(tmp_path, port=0)) == []  # type: ignore[arg-type]
-    named = listeners_of(config_of(tmp_path, listen=["tls://[::1]", "wss://0.0.0.0:8443"], advertised="203.0.113.9"))  # type: ignore[arg-type]
+    assert listeners_of(config_of(tmp_path, port=0)) == []
+    named = listeners_of(config_of(tmp_path, listen=["tls://[::1]", "wss://0.0.0.0:8443"], advertised="203.0.113.9"))
     assert [(one.transport, one.host, one.port) for one in named] == [("TLS", "::1", 5061), ("WSS", "0.0.0.0", 8443)]
     assert {one.advertised for one in named} == {"203.0.113.9"}
+
+
+def test_ports_may_come_by_the_names_of_recording_servers(tmp_path: Path) -> None:
+    environment = {"PORTS": "5070,5071", "TCP_PORTS": "5080", "EXTERNAL_IP": "203.0.113.9", "ENABLE_TLS": "true", "TLS_PORT": "5091", "SIP_HOST": "192.0.2.1"}
+    environment |= {"TLS_CERT_PATH": str(tmp_path / "cert"), "TLS_KEY_PATH": str(tmp_path / "key")}
+    found = listeners_of(config_of(tmp_path, environment=environment))
+    assert [(one.transport, one.port) for one in found] == [("UDP", 5070), ("UDP", 5071), ("TCP", 5080), ("TLS", 5091)]
+    assert {(one.host, one.advertised) for one in found} == {("192.0.2.1", "203.0.113.9")}
+    only = listeners_of(config_of(tmp_path, environment={**environment, "SIP_REQUIRE_TLS": "true"}))
+    assert [one.transport for one in only] == ["TLS"]
 
 
 @pytest.mark.parametrize("url", ["sctp://0.0.0.0:5060", "udp://", "0.0.0.0:5060", "udp://0.0.0.0:70000", "udp://a@b:1", "tcp://0.0.0.0:5060/x"])
 def test_a_socket_that_cannot_be_read_is_named(tmp_path: Path, url: str) -> None:
     with pytest.raises(ValueError, match=r"sip\.listen"):
-        listeners_of(config_of(tmp_path, listen=[url]))  # type: ignore[arg-type]
+        listeners_of(config_of(tmp_path, listen=[url]))
 
 
 def test_a_port_that_another_program_has_is_refused() -> None:
@@ -284,8 +295,8 @@ def test_a_port_that_another_program_has_is_refused() -> None:
 
 def test_tls_without_a_certificate_and_networks_that_are_none_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="tls_cert_file"):
-        tls_of(config_of(tmp_path), listening=True)  # type: ignore[arg-type]
+        tls_of(config_of(tmp_path), listening=True)
     with pytest.raises(ValueError, match="no network"):
-        guard_settings(config_of(tmp_path, allow=["10.0.0.0/33"]))  # type: ignore[arg-type]
+        guard_settings(config_of(tmp_path, allow=["10.0.0.0/33"]).sip)
 
 

@@ -251,8 +251,9 @@ def test_health_is_healthy(client: httpx.Client) -> None:
     body = response.json()
     assert (response.status_code, body["status"]) == (200, "healthy")
     assert set(body) == {"status", "timestamp", "uptime", "version", "checks", "system"}
-    assert {check["status"] for check in body["checks"].values()} == {"healthy"}
-    assert {"database", "disk", "config_system", "bus", "processes"} <= set(body["checks"])
+    assert {check["status"] for check in body["checks"].values()} == {"healthy", "not_configured"}
+    assert {"database", "disk", "config_system", "bus", "processes", "websocket"} <= {name for name, check in body["checks"].items() if check["status"] == "healthy"}
+    assert {"sip", "sessions", "rtp_ports", "amqp", "redis", "encryption"} <= set(body["checks"])
 
 
 def test_many_requests_at_once_are_all_answered(client: httpx.Client) -> None:
