@@ -275,9 +275,9 @@ class RecordingSession(CallUser):
         self.recording_id = fresh_id
         self._created_at = self.legs.created_at
         self._journal = self._journal_of(fresh_id)
-        self._journal.changed()
         ended = msgspec.structs.replace(ended, state="ended", ended_at=at)
         journal.freeze(msgspec.structs.replace(self._document(), session=ended))
+        self._tell("updated")
         notes, self.warnings = self.warnings, []
         await self._seal(recording_id, before.finish(notes, {SUFFIX: await journal.finish()}), journal, ended)
 
@@ -334,7 +334,7 @@ class RecordingSession(CallUser):
         self._learn(message, parts, self._document_of(message, parts))
         self._rename()
         self.control.known_as(self._view.session_ids, self._view.group_ids)
-        if parts.metadata:
+        if parts.metadata and self._rotating is None:  # else all is said with the next files
             self._tell("updated")
 
     def _rename(self) -> None:
