@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 
@@ -17,6 +18,7 @@ from engine.siprec.document import PART_SUFFIX, SUFFIX, Body, SessionDocument
 BODIES_MAX: Final = 512
 BYTES_MAX: Final = 8 << 20
 DRAFTS_MAX: Final = 16  # in one file, before it is begun anew
+_INLINE_KEY: Final = re.compile(rb"(inline:)[^\s|;]+")  # RFC 4568 6.1
 log = logging.getLogger("trunkline.siprec")
 
 
@@ -29,7 +31,9 @@ class Bodies:
         self.dropped = 0
 
     def add(self, at: float, direction: Literal["in", "out"], method: str, content_type: str, content: bytes, status: int = 0) -> None:
-        """Keeps one."""
+        """Keeps one; keys of media are left out, since with them the media could be read."""
+        if b"inline:" in content:
+            content = _INLINE_KEY.sub(rb"\1[REDACTED]", content)
         while self._kept and (len(self._kept) >= BODIES_MAX or self._bytes + len(content) > BYTES_MAX):
             gone = self._kept.pop(min(1, len(self._kept) - 1))
             self._bytes -= len(gone.content)

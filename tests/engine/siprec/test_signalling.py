@@ -47,6 +47,13 @@ def test_a_draft_that_is_torn_is_as_it_was_before() -> None:
     assert read_draft(first + b"\n" + second).session.warnings == ("second",)
 
 
+def test_keys_of_media_are_not_kept() -> None:
+    bodies = Bodies()
+    line = b"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz|2^20|1:4 FEC_ORDER=FEC_SRTP\r\n"
+    bodies.add(0.0, "in", "INVITE", "application/sdp", b"v=0\r\n" + line)
+    assert bodies.all()[0].content == "v=0\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:[REDACTED]|2^20|1:4 FEC_ORDER=FEC_SRTP\r\n"
+
+
 def test_a_hundred_changes_are_few_writes_and_the_last_is_there(tmp_path: Path) -> None:
     writes = 0
 
