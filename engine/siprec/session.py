@@ -135,9 +135,6 @@ class RecordingSession(CallUser):
         if "started" not in self._told:
             await self._discard()
 
-    def _first(self) -> tuple[tuple[str, str], ...]:
-        return headers_of(self._read[0]) if self._read is not None else ()
-
     async def _begin(self) -> None:
         assert self._read is not None
         request, parts = self._read
@@ -170,7 +167,7 @@ class RecordingSession(CallUser):
         if self.call.state is State.CONNECTED:
             self._server.began(self)
             self._tell("started")
-            self._audit("sip.invite.success", 200, headers=self._first())
+            self._audit("sip.invite.success", 200)
             self._limit = self._loop.call_later(self._policy.max_duration_s or self._server.config.recording.max_duration_s, self._too_long)
 
     def _take_places(self, streams: int) -> None:
@@ -186,7 +183,7 @@ class RecordingSession(CallUser):
 
     def _refuse(self, status: int, error: Exception, headers: list[Header] | None = None) -> None:
         self._server.refused(status, str(error))
-        self._audit("sip.invite.failure", status, str(error), self._first())
+        self._audit("sip.invite.failure", status, str(error))
         if self.call.state is State.SETUP:
             about = sip_bodies.warning_of(error) if isinstance(error, EngineError) else []
             with contextlib.suppress(CallError):
@@ -522,8 +519,12 @@ class RecordingSession(CallUser):
 
     # ---- what is told ----
 
-    def _audit(self, event: SignallingKind, status: int = 0, reason: str = "", headers: tuple[tuple[str, str], ...] = ()) -> None:
-        self._server.audit(SignallingEvent(event=event, at=self._server.now(), call_id=self.call_id, status=status, reason=reason[:200], headers=headers))
+    def _audit(self, event: SignallingKind, status: int = 0, reason: str = "") -> None:
+        """Tells whoever keeps the audit log, where there is one."""
+        compliance = self._server.config.compliance
+        if compliance.audit_log_path or compliance.audit_tamper_proof:
+            headers = headers_of(self._read[0]) if event.startswith("sip.invite") and self._read is not None else ()
+            self._server.audit(SignallingEvent(event=event, at=self._server.now(), call_id=self.call_id, status=status, reason=reason[:200], headers=headers))
 
     def _tell(self, kind: SessionEventKind, *, actor: str = "", reason: str = "") -> None:
         if kind not in self._told:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.config.document import PauseResume, Recording, Resources, Siprec
+from engine.config.document import Compliance, PauseResume, Recording, Resources, Siprec
 from engine.media.manifest import Manifest, problems, read
 from engine.media.wav import WavFile
 from tests.engine.siprec.source import (
@@ -500,5 +500,28 @@ def test_two_lines_of_one_label_are_both_recorded(tmp_path: Path) -> None:
                 assert sorted(place_of(one, heard[:, track]) >= 0 for one in said for track in (0, 1)) == [False, False, True, True]
                 assert any(warning.startswith("duplicate_label") for warning in event.session.warnings)
                 assert manifest_of(server.folder, event.session.recording_id).state == "complete"
+
+    run(work)
+
+
+def test_an_audit_log_hears_of_calls_where_there_is_one(tmp_path: Path) -> None:
+    """With the headers of their INVITE, credentials left out; nobody is told where nobody keeps one."""
+
+    async def work() -> None:
+        for kept in (False, True):
+            compliance = Compliance(audit_tamper_proof=kept)
+            async with recording_server(tmp_path / str(kept), compliance=compliance) as server, source(server) as client:
+                with legs("1", "2") as both:
+                    session = Session(client, both)
+                    await session.invite(metadata(), headers='Authorization: Digest username="me", response="123"\r\nX-Other: 1\r\n')
+                    await session.bye()
+                    refused = Session(client, both)
+                    await refused.invite(metadata(), description=b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=video 4000 RTP/AVP 96\r\nc=IN IP4 127.0.0.1\r\n")
+                    await server.recorded()
+                    told = [payload for topic, payload in server.events if topic == "siprec.signalling"]
+                    assert [one.event for one in told] == (["sip.invite.success", "sip.bye.received", "sip.invite.failure"] if kept else [])
+                    if kept:
+                        headers = dict(told[0].headers)
+                        assert headers["Authorization"].startswith("[REDACTED-") and headers["X-Other"] == "1" and told[2].status == 488
 
     run(work)
