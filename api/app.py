@@ -15,13 +15,14 @@ from api.audit import Audit
 from api.auth import ANONYMOUS, LOOPBACK_HOSTS, Identify, Principal, local_principal
 from api.errors import ApiError, on_any_error, on_api_error, on_engine_error, on_http_error
 from api.request_log import RequestLog
-from api.routes import calls, config, docs, keys, metrics
+from api.routes import calls, compliance, config, docs, keys, metrics, recordings, sessions
 from api.routes import live as live_calls
 from api.routes.analyze import analyze
 from api.routes.audit import list_audit
 from api.routes.health import health, live, ready, status
 from api.scopes import undeclared
 from api.services import Services
+from api.sockets import ROUTES as SOCKETS
 from engine.errors import EngineError
 
 DESCRIPTION = (
@@ -76,7 +77,8 @@ def application(services: Services) -> Litestar:
     app = Litestar(
         route_handlers=[
             analyze, keys.list_keys, keys.generate_key, keys.revoke_key, *calls.ROUTES, *live_calls.ROUTES, *config.ROUTES, list_audit,
-            health, live, ready, status, metrics.metrics, metrics.simple, docs.openapi, docs.docs,
+            health, live, ready, status, metrics.metrics, metrics.simple, docs.openapi, docs.docs, *SOCKETS,
+            *sessions.ROUTES, *compliance.ROUTES, *recordings.ROUTES,
         ],
         state=State({"services": services, "identify": identify}),
         exception_handlers={

@@ -14,10 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from api import checks as checks_of
 from api.auth import Authenticator, JwtKey, JwtSettings
+from api.engines import Engines, Figures
+from api.pause_key import PauseKey
 from api.plans import Budget, Plan, Plans
 from api.routes.analyze import Analyses
 from api.scopes import Roles
+from api.sockets.hub import Hub as Sockets
 from engine import log as process_log
 from engine.bus import Bus, BusError
 from engine.bus.machines import Machines, place_of
@@ -30,6 +34,8 @@ from engine.config import (
     load_environment,
 )
 from engine.health import Check, Health, Result, disk_check
+from engine.keeping import HEALTH_SUBJECT as KEEPER_HEALTH
+from engine.keeping import KEEPER
 from engine.metrics import Metrics
 from engine.store import Store
 from engine.supervisor import RELOAD_TOPIC, STATUS_SUBJECT, Status
@@ -87,10 +93,18 @@ class Services:
         self.authenticator = self._authenticator() if auth_required(loaded.config) else None
         self.machines = self._machines()
         self.telemetry = self._telemetry()
+        self.sockets = Sockets(
+            bus=bus, machines=self.machines, machine=place_of(socket.gethostname(), 0, "").partition(".")[0], recheck=self.authenticator,
+            registry=self.metrics.registry, clock=clock,
+            clients_max=max(1, loaded.config.http.connections_max // 2),  # the other half is for requests
+        )  # fmt: skip
+        self.engines = Engines(lambda: self.bus, self.processes)
+        self.pause_key = PauseKey(lambda: self.config, clock)
         self.last_reload: ReloadEvent | None = None
         self.plans, self.budget = self._budget(loaded.config)
         self.health = Health(self._checks())
         self.health.add(Check("event_loop", self.health.loop_check))
+        self.health.add_group(KEEPER, self._ask_keeper)
 
     @classmethod
     async def open(cls, loaded: Loaded, bus: Bus | None) -> Services:
@@ -100,6 +114,7 @@ class Services:
             services = cls(loaded, store, bus)
             if services.machines is not None:
                 services.machines.start()
+            await services.sockets.start()
             return services
         except BaseException:
             await store.close()
@@ -109,6 +124,7 @@ class Services:
         """Writes what is not written yet, and closes everything."""
         self.analyses.close()
         try:
+            await self.sockets.close()
             if self.machines is not None:
                 await self.machines.close()
             if self.telemetry is not None:
@@ -226,9 +242,11 @@ class Services:
             Check("config_system", self._check_config),
         ]
         if self.bus is not None:
-            checks += [Check("bus", self._check_bus), Check("processes", self._check_processes)]
-        if self.machines is not None:
-            checks.append(Check("amqp", self._check_machines))
+            checks += [Check("bus", self._check_bus), Check("processes", self._check_processes), Check("websocket", self.sockets.check)]
+        checks += [
+            Check("sip", self._check_sip, critical=True), Check("sessions", self._check_sessions), Check("rtp_ports", self._check_ports),
+            Check("amqp", self._check_machines), Check("redis", checks_of.none), Check("encryption", checks_of.none),
+        ]  # fmt: skip
         return checks
 
     async def _check_store(self) -> Result:
@@ -241,8 +259,10 @@ class Services:
         return Result("healthy")
 
     async def _check_machines(self) -> Result:
-        if self.machines is None or not self.machines.connected:
-            return Result("unhealthy", self.machines.why if self.machines is not None else "")
+        if self.machines is None:
+            return Result("not_configured")
+        if not self.machines.connected:
+            return Result("unhealthy", self.machines.why)
         return Result("healthy", f"{self.machines.dropped} events dropped" if self.machines.dropped else "")
 
     async def _check_config(self) -> Result:
@@ -258,6 +278,22 @@ class Services:
         if bad:
             return Result("degraded", f"not ready: {', '.join(bad)}")
         return Result("healthy", f"{len(status.children)} processes")
+
+    async def _check_sip(self) -> Result:
+        return checks_of.sip(self.config, await self.figures()) if self.bus is not None else Result("not_configured")
+
+    async def _check_sessions(self) -> Result:
+        return checks_of.sessions(self.config, await self.figures()) if self.bus is not None else Result("not_configured")
+
+    async def _check_ports(self) -> Result:
+        return checks_of.rtp_ports(await self.figures())
+
+    async def _ask_keeper(self) -> dict[str, Result]:
+        return await self.engines.ask_keeper(KEEPER_HEALTH, None, dict[str, Result], timeout_s=1.5) or {}
+
+    async def figures(self) -> Figures | None:
+        """What the engine workers counted, at most a moment ago; None where nobody can be asked."""
+        return await self.engines.latest()
 
     async def processes(self) -> Status | None:
         """What the supervisor says of all processes; None when nobody answers."""

@@ -121,6 +121,7 @@ async def _serve(arguments: argparse.Namespace) -> int:
             for task in done - {stopped}:
                 task.result()
         finally:
+            await services.sockets.close()  # open ones would hold up the drain
             server.stop()  # type: ignore[no-untyped-call]
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(serving, config.http.drain_s)

@@ -85,6 +85,7 @@ def configure(level: str = "info", shape: str = "text", stream: TextIO | None = 
     set_level(level)
     for noisy in ("aiormq", "aio_pika", "aiosqlite", "sqlalchemy", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("aiormq.connection").setLevel(logging.CRITICAL)  # an error for each try to connect again, which whoever tries tells once
 
 
 def set_level(level: str) -> None:

@@ -23,6 +23,14 @@ def prepare(directory: Path) -> None:
     os.environ[DIRECTORY] = str(directory)
 
 
+def forget_dead() -> None:
+    """Takes away what is only true of a living process, of those that have died."""
+    directory = os.environ.get(DIRECTORY)
+    for path in Path(directory).glob("gauge_live*_*.db") if directory else ():
+        if not os.path.exists(f"/proc/{path.stem.rpartition('_')[2]}"):
+            path.unlink(missing_ok=True)
+
+
 class Metrics:
     """All metrics of a process. The directory must be named in the environment before the first one is made."""
 

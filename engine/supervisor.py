@@ -21,7 +21,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine import tether
+from engine import metrics, tether
 from engine.bus import Bus, BusError, Hub, Message, open_bus
 from engine.bus.presence import BEAT_TOPIC, CHILD_VARIABLE, HUB_VARIABLE, Beat
 from engine.child_state import (
@@ -309,6 +309,7 @@ class Supervisor:
 
     def _on_exit(self, name: str, how: str) -> None:
         del self._processes[name]
+        metrics.forget_dead()
         self._apply(name, Exited(how))
         self._wake.set()
 

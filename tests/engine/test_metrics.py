@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from engine.metrics import DIRECTORY, Metrics
+from engine.metrics import DIRECTORY, Metrics, forget_dead
 from tests.running import ROOT
 
 COUNTING = """
@@ -55,3 +56,14 @@ def test_one_process_alone_tells_its_own() -> None:
     assert simple["trunkline_http_requests_total"] == 1
     assert simple["trunkline_analysed_packets_total"] == 2
     assert not any(name.endswith("_bucket") for name in simple)
+
+
+def test_what_is_only_true_of_the_living_goes_with_the_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(DIRECTORY, str(tmp_path))
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for pid in (dead.pid, os.getpid()):
+        for name in (f"gauge_livesum_{pid}.db", f"counter_{pid}.db"):
+            (tmp_path / name).write_bytes(b"")
+    forget_dead()
+    assert {path.name for path in tmp_path.iterdir()} == {f"counter_{dead.pid}.db", f"counter_{os.getpid()}.db", f"gauge_livesum_{os.getpid()}.db"}
