@@ -231,6 +231,7 @@ cdef extern from *:
     #include <sys/timerfd.h>
     #include <time.h>
     #include "plane.h"
+    #include "scheduling.h"
 
     static int64_t set_clock(void *clock) { return *(int64_t *)clock; }
     static int64_t offset_of_wall(void) {
@@ -246,23 +247,14 @@ cdef extern from *:
         p->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         return p->epoll_fd < 0 || p->timer_fd < 0 || p->command_fd < 0 || p->event_fd < 0 ? -1 : 0;
     }
-    /* A core that is shared with a busy thread must be had within a fraction of a millisecond. Real-time scheduling gives that; where it is not allowed, a short slice
-       does most of it (sched_setattr(2); kernels before 6.12 take no notice). */
-    static int come_first(int priority) {
-        struct sched_param wanted = {.sched_priority = priority};
-        if (priority && !pthread_setschedparam(pthread_self(), SCHED_FIFO | SCHED_RESET_ON_FORK, &wanted)) return priority;
-        struct { uint32_t size, policy; uint64_t flags; int32_t nice; uint32_t priority; uint64_t runtime, deadline, period; } slice = {
-            .size = 48, .policy = SCHED_OTHER, .runtime = 100000};
-        syscall(SYS_sched_setattr, 0, &slice, 0);
-        return 0;
-    }
+    #define MEDIA_SLICE_NS 100000 /* a core that is shared with a busy thread must be had within a fraction of a millisecond */
     struct thread_start { struct plane *plane; int priority; _Atomic int ready; };
     static void *thread_main(void *given) {
         struct thread_start *start = given;
         struct plane *plane = start->plane;
         prctl(PR_SET_NAME, "media", 0, 0, 0);
         prctl(PR_SET_TIMERSLACK, 1000, 0, 0, 0);
-        start->priority = come_first(start->priority);
+        start->priority = come_first(start->priority, MEDIA_SLICE_NS);
         atomic_store(&start->ready, 1);
         plane_run(plane);
         return NULL;

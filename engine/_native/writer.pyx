@@ -13,6 +13,7 @@ cdef extern from "status.h" nogil:
 
 cdef extern from *:
     """
+    #include "scheduling.h"
     #include "writer.h"
     #include <errno.h>
     #include <pthread.h>
@@ -23,6 +24,7 @@ cdef extern from *:
 
     static void *writer_thread(void *w) {
         pthread_setname_np(pthread_self(), "trunkline-files");
+        come_first(0, 1000000); /* what waits for it is lost with the process */
         writer_run(w);
         return NULL;
     }
