@@ -32,6 +32,7 @@ KERNELS = {
     "jitter": ORDER,
     "rtp_session": SESSION,
     "writer": WRITER,
+    "folder": ["folder"],
     "sip": SIP,
     "sip_route": ["sip_route"],
     "udp": [],

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import itertools
 import os
 import re
@@ -18,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from engine._native import folder as native
 from engine.media.errors import RecordingRefused
 from engine.media.manifest import Channel
 
@@ -89,28 +89,26 @@ class Folder:
         """A new file, open for reading and writing. Raises FileExistsError."""
         return os.open(name, CREATE, 0o600, dir_fd=self.fd)
 
-    def take(self, name: str) -> int:
-        """The same, out of the spares where there is one. Raises FileExistsError."""
+    def spare(self) -> str:
+        """The name of an empty file that a new one may be made of, whose name goes; "" for none."""
         if len(self._spares) > SPARES_MIN:
-            with contextlib.suppress(IndexError, FileNotFoundError):
-                spare = self._spares.popleft()
-                os.link(spare, name, src_dir_fd=self.fd, dst_dir_fd=self.fd, follow_symlinks=False)
-                self.unlink(spare)
-                return self.open(name, os.O_RDWR)
-        return self.create(name)
+            with contextlib.suppress(IndexError):
+                return self._spares.popleft()
+        return ""
 
     def put_away(self, name: str) -> None:
         """Takes a name away, and keeps its file, empty, for another. File systems are slow to find a number for a new file where many were deleted a short while ago."""
-        spare = f"{SPARE}{os.getpid()}-{next(self._numbers)}"
         if len(self._spares) >= self._spares_max:
             self.unlink(name)
             return
+        spare = f"{SPARE}{os.getpid()}-{next(self._numbers)}"
         with contextlib.suppress(FileNotFoundError):
-            self.rename(name, spare)
-            fd = self.open(spare, os.O_RDWR)
-            os.ftruncate(fd, 0)
-            os.close(fd)
+            native.put_away(self.fd, name, spare)
             self._spares.append(spare)
+
+    def append(self, name: str, content: bytes, *, is_new: bool = False) -> None:
+        """Puts bytes at the end of a file, in one write; where it `is_new`, it is made."""
+        native.append(self.fd, name, content, is_new=is_new, spare=self.spare() if is_new else "")
 
     def open(self, name: str, flags: int = os.O_RDONLY) -> int:
         """An existing one."""
@@ -172,29 +170,13 @@ class Folder:
 
 def stage(folder: Folder, staged: Staged) -> tuple[int, list[int]]:
     """Makes the plan, locked, and the empty files: their descriptors. Raises RecordingRefused where such a recording runs already, OSError."""
-    fresh = f"{staged.plan_name}.new"
-    folder.unlink(fresh)  # of a process that ended right here
-    plan_fd, fds = folder.take(fresh), []
+    name = staged.plan_name
     try:
-        fcntl.flock(plan_fd, fcntl.LOCK_EX)  # before it has the name that others look for
-        os.write(plan_fd, msgspec.json.encode(staged))
-        try:
-            folder.link(fresh, staged.plan_name)
-        except FileExistsError:
-            raise RecordingRefused(f"{staged.recording_id} is being recorded already, or waits to be recovered") from None
-    except BaseException:
-        os.close(plan_fd)
-        raise
-    finally:
-        folder.unlink(fresh)
-    try:
-        for file in staged.files:
-            fds.append(folder.create(file.staged))
-    except BaseException:
-        unstage(folder, staged)
-        for fd in (plan_fd, *fds):
-            os.close(fd)
-        raise
+        plan_fd, *fds = native.stage(folder.fd, folder.spare(), f"{name}.new", name, msgspec.json.encode(staged), [file.staged for file in staged.files])
+    except FileExistsError as error:
+        if error.filename != name:
+            raise
+        raise RecordingRefused(f"{staged.recording_id} is being recorded already, or waits to be recovered") from None
     return plan_fd, fds
 
 
@@ -208,7 +190,8 @@ def unstage(folder: Folder, staged: Staged) -> None:
     """Takes the dot files away; the plan last, which would find them again."""
     for file in staged.files:
         folder.unlink(file.staged)
-        folder.unlink(f"{file.staged}.flac")
+        if staged.compress:
+            folder.unlink(f"{file.staged}.flac")
     for name in (*staged.dropped, staged.manifest_name):
         folder.unlink(name)
     folder.put_away(staged.plan_name)

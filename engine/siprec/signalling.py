@@ -54,11 +54,7 @@ def _draft(folder: Folder, recording_id: str, content: bytes, number: int) -> No
         folder.write(f"{name}.new", content + b"\n", sync=False)
         folder.rename(f"{name}.new", name)
         return
-    fd = folder.open(name, os.O_RDWR | os.O_APPEND) if number else folder.take(name)
-    try:
-        os.write(fd, content + b"\n")
-    finally:
-        os.close(fd)
+    folder.append(name, content + b"\n", is_new=not number)
 
 
 def read_draft(content: bytes) -> SessionDocument:
@@ -131,13 +127,12 @@ def finish_left(folder: Folder) -> list[str]:
         if plan in exists:
             continue  # it runs, or waits to be recovered
         with contextlib.suppress(OSError, msgspec.MsgspecError):
-            if manifest in exists:
-                if f"{recording_id}{SUFFIX}" not in there:
-                    content = msgspec.json.encode(_ended(read_draft(folder.read(name))))
-                    folder.unlink(f"{name}.new")
-                    folder.write(f"{name}.new", content)
-                    folder.rename(f"{name}.new", f"{recording_id}{SUFFIX}")
-                    done.append(recording_id)
+            if manifest in exists and f"{recording_id}{SUFFIX}" not in there:
+                content = msgspec.json.encode(_ended(read_draft(folder.read(name))))
+                folder.unlink(f"{name}.new")
+                folder.write(f"{name}.new", content)
+                folder.rename(f"{name}.new", f"{recording_id}{SUFFIX}")
+                done.append(recording_id)
             folder.unlink(name)
     return done
 

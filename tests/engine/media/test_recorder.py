@@ -135,7 +135,7 @@ def test_content_is_on_the_disk_before_its_name_and_names_before_the_dot_files_g
             patch.setattr(os, "fsync", named("fsync", os.fsync, name_of_fd))
             patch.setattr(os, "link", named("link", os.link, lambda staged, name: staged))
             patch.setattr(os, "unlink", named("unlink", os.unlink, lambda name: name))
-            patch.setattr(os, "rename", named("rename", os.rename, lambda name, other: name))
+            patch.setattr(staging.native, "put_away", named("put away", staging.native.put_away, lambda folder, name, spare: name))
             await recording.finish()
 
     run(tmp_path, case)
@@ -144,7 +144,7 @@ def test_content_is_on_the_disk_before_its_name_and_names_before_the_dot_files_g
         names_synced = next(k for k in range(done.index(("link", staged)), len(done)) if done[k] == ("fsync", "calls"))
         last = len(done) - 1 - done[::-1].index(("unlink", staged))
         assert names_synced < last
-    assert done[-1] == ("rename", ".r1.recording")
+    assert done[-1] == ("put away", ".r1.recording")
     assert done.index(("link", ".r1.wav.part")) < done.index(("link", ".r1.json.part"))
 
 

@@ -214,7 +214,7 @@ def test_times_of_the_sound_are_kept(folder: Folder) -> None:
     assert os.stat(folder.path / "r1-leg0.wav").st_mtime_ns == 10**18
 
 
-@pytest.mark.parametrize("calls", [*range(13), 100])
+@pytest.mark.parametrize("calls", [*range(10), 100])
 def test_dying_anywhere_while_names_are_given_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
     """The first so many links and unlinks happen, and then the process is gone."""
     folder = Folder(tmp_path)

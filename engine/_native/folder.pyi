@@ -1,0 +1,9 @@
+"""Names of files in a folder that is held open, several in one call: the Python face of c/folder.h."""
+
+from collections.abc import Sequence
+
+from typing_extensions import Buffer
+
+def stage(folder: int, spare: str, fresh: str, name: str, content: Buffer, files: Sequence[str]) -> list[int]: ...
+def put_away(folder: int, name: str, spare: str) -> None: ...
+def append(folder: int, name: str, content: Buffer, *, is_new: bool = False, spare: str = "") -> None: ...
