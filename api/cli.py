@@ -1,5 +1,5 @@
 """The trunkline command: analyze, calls, streams, ladder, rules, formats, completion; serve, keys, config, db (commands.py);
-sessions, stats, pause, resume, mute, unmute, hang-up (session_commands.py).
+sessions, stats, pause, resume, mute, unmute, hang-up (session_commands.py); recordings (recordings_commands.py).
 
 Exit codes: 0 done, 1 a finding reached --fail-on or a server refused, 2 wrong usage or an input that cannot be read, 130 interrupted.
 Kernels and numpy are loaded by the subcommands that need them, so that --version and --help answer at once.
@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from api.commands import add_commands
+from api.recordings_commands import add_recordings_command
 from engine.errors import EngineError
 
 if TYPE_CHECKING:
@@ -491,6 +492,7 @@ def parser() -> argparse.ArgumentParser:
         _color(one)
 
     add_commands(command, _number_between)
+    add_recordings_command(command)
 
     one = command("completion", completion, "a shell script that completes this command")
     one.add_argument("shell", choices=("bash", "zsh", "fish"))

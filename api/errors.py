@@ -107,7 +107,7 @@ def on_api_error(request: Request[Any, Any, Any], error: ApiError) -> Response[d
 ENGINE_STATUSES = (
     ("trace.", 400), ("config.", 400), ("store.cursor", 400), ("store.conflict", 409), ("store.", 503), ("bus.", 503),
     ("engine.capacity", 503), ("siprec.unknown_session", 404), ("siprec.pausing_off", 404), ("siprec.per_session_off", 404), ("siprec.not_asked", 409),
-    ("recording.unknown", 404), ("recording.no_file", 404), ("recording.erased", 410), ("recording.held", 409), ("recording.bad_hold", 400),
+    ("recording.unknown", 404), ("recording.unreadable", 500), ("recording.no_file", 404), ("recording.erased", 410), ("recording.held", 409), ("recording.bad_hold", 400),
     ("recording.", 503), ("storage.", 503), ("keys.", 503),
 )  # fmt: skip
 

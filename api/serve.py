@@ -108,7 +108,7 @@ def greeting(url: str, key: str | None, asks: bool) -> str:
 
 
 def children(loaded: Loaded, bus_url: str) -> list[Child]:
-    """The processes of one machine: engine workers, one a core unless told otherwise, and API workers."""
+    """The processes of one machine: engine workers, one a core unless told otherwise, API workers, and the keeper."""
     config = loaded.config
     cores = sorted(os.sched_getaffinity(0))
     engines = config.engine.workers or len(cores)
@@ -131,6 +131,7 @@ def children(loaded: Loaded, bus_url: str) -> list[Child]:
         )
         for at in range(config.http.workers)
     ]
+    made.append(Child("keeper", "keeper", (sys.executable, "-m", "engine.keeper", "--bus", bus_url, "--name", "keeper"), loaded.environment))
     return made
 
 
@@ -164,9 +165,9 @@ def serve(loaded: Loaded) -> int:
         )
     check_free(config.http.host, config.http.port)
     loaded.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    listeners = listeners_of(config.sip)
+    listeners = listeners_of(config)
     check_sip(listeners)
-    tls_of(config.sip, listening=any(one.transport in SECURE for one in listeners))
+    tls_of(config, listening=any(one.transport in SECURE for one in listeners))
     guard_settings(config.sip)
     prepare(loaded.data_dir)
     process_log.configure(config.log.level, config.log.format)

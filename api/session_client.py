@@ -35,15 +35,16 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 class Server:
-    """A running server. `url` without a path; `key` goes with every request."""
+    """A running server. `url` without a path; `key` goes with every request. Paths are below `base`."""
 
-    def __init__(self, url: str, key: str) -> None:
+    def __init__(self, url: str, key: str, base: str = "/api/sessions") -> None:
         """Raises NoServer for what is no address."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise NoServer(f"{url!r} is no address of a server such as http://127.0.0.1:8080")
         self._url = url.rstrip("/")
         self._key = key
+        self._base = base
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects)
 
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
@@ -54,7 +55,7 @@ class Server:
         content = msgspec.json.encode(body) if body is not None else None
         if content is not None:
             headers["Content-Type"] = "application/json"
-        request = urllib.request.Request(f"{self._url}/api/sessions{path}", content, headers, method=method)
+        request = urllib.request.Request(f"{self._url}{self._base}{path}", content, headers, method=method)
         try:
             with self._opener.open(request, timeout=TIMEOUT_S) as answer:
                 return _decoded(answer.read(ANSWER_MAX_BYTES), self._url)

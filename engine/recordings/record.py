@@ -6,12 +6,13 @@ The manifest says how a recording was made and is never changed: manifests of a 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from engine.media.manifest import Interval
 
+REFCI: Final = "refci:"  # the kind of key by which the two directions of a built-in bridge name each other
 Role = Literal["merged", "leg", "capture", "signalling", "converted", "transcript", "vcon"]
 Stage = Literal["sealed", "redacted", "converted", "encrypted", "uploaded", "done", "erased"]
 
@@ -64,7 +65,11 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Times are seconds since 1970. `expires_at` is None for what is kept for ever; `policy` is the name of the rule that says so. `erased` has when, by whom, and a
-    SHA-256 of what was erased: then nothing else is left of it."""
+    SHA-256 of what was erased: then nothing else is left of it.
+
+    `problems` is why its stage is not done, `warnings` what stays so. `obsolete` are files that go once the record is on the disk. `linked` are other
+    recordings of the same call; where `duplicate_of` names one, both hold the same sound. `retention_days` is what the session asked for, in
+    `retention_source` (header, metadata). `indexed`: the store has it as it is now."""
 
     record_version: int = 1
     recording_id: str
@@ -88,6 +93,13 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     attempts: int = 0
     erased_at: float | None = None
     erased_by: str = ""
+    warnings: tuple[str, ...] = ()
+    obsolete: tuple[str, ...] = ()
+    linked: tuple[str, ...] = ()
+    duplicate_of: str = ""
+    retention_days: int | None = None
+    retention_source: str = ""
+    indexed: bool = False
 
 
-__all__ = ["Hold", "KeptFile", "Location", "Record", "Role", "Sealed", "Stage"]
+__all__ = ["REFCI", "Hold", "KeptFile", "Location", "Record", "Role", "Sealed", "Stage"]

@@ -26,10 +26,14 @@ from engine.store.rows import (
     JobRow,
     Kept,
     KeptCall,
+    KeptRecording,
     KeptTrace,
     KeyRow,
     MessageRow,
     Owner,
+    PartyRow,
+    RecordedFilter,
+    RecordedRow,
     RecordingRow,
     StreamRow,
     SummaryRow,
@@ -54,6 +58,6 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "AuditRow", "BadCursor", "Busy", "CallFilter", "CallNames", "CallRow", "Conflict", "Damaged", "FindingRow", "Full",
-    "JobRow", "Kept", "KeptCall", "KeptTrace", "KeyRow", "MessageRow", "Owner", "RecordingRow", "Store", "StoreError",
-    "StreamRow", "SummaryRow", "Taken", "TraceRow", "TranscriptRow", "Unavailable", "WebhookRow", "WrongRevision",
+    "JobRow", "Kept", "KeptCall", "KeptRecording", "KeptTrace", "KeyRow", "MessageRow", "Owner", "PartyRow", "RecordedFilter", "RecordedRow",
+    "RecordingRow", "Store", "StoreError", "StreamRow", "SummaryRow", "Taken", "TraceRow", "TranscriptRow", "Unavailable", "WebhookRow", "WrongRevision",
 ]  # fmt: skip

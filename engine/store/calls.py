@@ -61,31 +61,31 @@ class Calls:
         return Kept(kept.trace.id, tuple(names))
 
     async def _keep_batch(self, connection: AsyncConnection, batch: Sequence[KeptCall]) -> list[CallNames]:
-        numbers = await self._numbers(connection, len(batch))
+        numbers = await self.numbers(connection, len(batch))
         numbered = list(zip(numbers, batch, strict=True))
-        rows = [_values(kept.call) | {"number": number} for number, kept in numbered]
-        await _insert(connection, models.calls, rows)
+        rows = [values_of(kept.call) | {"number": number} for number, kept in numbered]
+        await insert(connection, models.calls, rows)
         ids = [
             {"call": number, "place": place, "digest": digest_of(call_id), "call_id": call_id}
             for number, kept in numbered
             for place, call_id in enumerate(kept.call.call_ids)
         ]
-        await _insert(connection, models.call_ids, ids)
+        await insert(connection, models.call_ids, ids)
         parts = [
             {"call": number, "part": part, "packed": packed}
             for number, kept in numbered
             for part, packed in enumerate(kept.messages)
         ]
-        await _insert(connection, models.messages, parts)
+        await insert(connection, models.messages, parts)
         findings = [
             _told(finding, number, kept.call.trace_id) for number, kept in numbered for finding in kept.findings
         ]
-        await _insert(connection, models.findings, findings)
+        await insert(connection, models.findings, findings)
         streams = [_told(stream, number, kept.call.trace_id) for number, kept in numbered for stream in kept.streams]
-        await _insert(connection, models.streams, streams)
+        await insert(connection, models.streams, streams)
         return [CallNames(number, kept.call.uuid, kept.call.call_ids) for number, kept in numbered]
 
-    async def _numbers(self, connection: AsyncConnection, count: int) -> list[int]:
+    async def numbers(self, connection: AsyncConnection, count: int) -> list[int]:
         """Numbers that no call has had: asked for ahead, so that everything can be inserted in batches."""
         if self._database.is_sqlite:  # the transaction is the only writer
             first = int((await connection.execute(_NEXT_SQLITE)).scalar_one())
@@ -104,7 +104,7 @@ class Calls:
         if _UUID.fullmatch(text):
             conditions.append(_CALLS.uuid == text.lower())
         if not isinstance(any_id, int):
-            conditions.append(_has_call_id(text))
+            conditions.append(has_call_id(text))
         async with self._database.reading() as connection:
             for condition in conditions:
                 statement = models.calls.select().where(condition, visible(models.calls, visible_to))
@@ -171,7 +171,8 @@ class Calls:
 # ---- writing ----
 
 
-async def _insert(connection: AsyncConnection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+async def insert(connection: AsyncConnection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Puts rows into a table; none is none."""
     if rows:
         await connection.execute(table.insert(), rows)
 
@@ -186,14 +187,15 @@ async def _insert_parts(
     for table, rows in ((models.findings, findings), (models.streams, streams)):
         for begin in range(0, len(rows), BATCH_CALLS):
             told = [_told(row, call, trace_id) for row in rows[begin : begin + BATCH_CALLS]]
-            await _insert(connection, table, told)
+            await insert(connection, table, told)
 
 
 def _told(row: FindingRow | StreamRow, call: int | None, trace_id: str | None) -> dict[str, Any]:
     return msgspec.structs.asdict(row) | {"call": call, "trace_id": trace_id}
 
 
-def _values(call: CallRow) -> dict[str, Any]:
+def values_of(call: CallRow) -> dict[str, Any]:
+    """A call as its table has it."""
     values = msgspec.structs.asdict(call)
     del values["call_ids"]
     worst = values.pop("worst_severity")
@@ -237,12 +239,13 @@ async def found_in(database: Database, table: sa.Table, row_type: type[Any], con
 # ---- filters ----
 
 
-def _has_call_id(call_id: str) -> sa.ColumnElement[bool]:
+def has_call_id(call_id: str) -> sa.ColumnElement[bool]:
+    """Whether it is one of a call's Call-IDs."""
     named = sa.select(_IDS.call).where(_IDS.digest == digest_of(call_id), _IDS.call_id == call_id)
     return _CALLS.number.in_(named)
 
 
-def _contains(text: str, *columns: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+def contains(text: str, *columns: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
     """Whether the text is part of one of the columns, ASCII letters of either case alike."""
     text = clean(text)
     if len(text) > NAME_MAX_CHARS:
@@ -272,11 +275,11 @@ def _conditions(wanted: CallFilter) -> Iterator[sa.ColumnElement[bool]]:
         _CALLS.duration_ms, _within(wanted.min_duration_ms), _within(wanted.max_duration_ms), open_end=False
     )
     if wanted.call_id is not None:
-        yield _has_call_id(wanted.call_id)
+        yield has_call_id(wanted.call_id)
     if wanted.caller is not None:
-        yield _contains(wanted.caller, _CALLS.from_user, _CALLS.from_host)
+        yield contains(wanted.caller, _CALLS.from_user, _CALLS.from_host)
     if wanted.callee is not None:
-        yield _contains(wanted.callee, _CALLS.to_user, _CALLS.to_host)
+        yield contains(wanted.callee, _CALLS.to_user, _CALLS.to_host)
     if wanted.min_severity is not None:
         if wanted.min_severity not in SEVERITIES:
             raise ValueError(f"a severity is one of {', '.join(SEVERITIES)}")
@@ -287,4 +290,4 @@ def _conditions(wanted: CallFilter) -> Iterator[sa.ColumnElement[bool]]:
             yield column == value
 
 
-__all__ = ["BATCH_CALLS", "Calls", "found_in", "of_number"]
+__all__ = ["BATCH_CALLS", "Calls", "contains", "found_in", "has_call_id", "insert", "of_number", "values_of"]

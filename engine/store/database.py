@@ -155,7 +155,8 @@ class Database:
             # Python's own handling of transactions would leave some statements outside of them
             connection.isolation_level = None
             cursor = connection.cursor()
-            for setting in ("journal_mode=WAL", f"synchronous={self._synchronous}", "foreign_keys=ON", "cache_size=-16384"):
+            # what is deleted is overwritten: it may have been deleted because nobody may have it any more
+            for setting in ("journal_mode=WAL", f"synchronous={self._synchronous}", "foreign_keys=ON", "cache_size=-16384", "secure_delete=ON"):
                 cursor.execute(f"PRAGMA {setting}")
             cursor.close()
         except BaseException:

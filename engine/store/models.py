@@ -290,8 +290,10 @@ streams = sa.Table(
     sa.Column("mos_worst_10s", Time),
     sa.Column("rtt_ms", Time),
     sa.Column("encrypted", sa.Boolean, nullable=False),
+    sa.Column("recording", Name),
     sa.Index(None, "call"),
     sa.Index(None, "trace_id"),
+    sa.Index(None, "recording"),
 )
 
 webhooks = sa.Table(
@@ -349,7 +351,60 @@ recordings = sa.Table(
     sa.Column("duration_ms", sa.BigInteger),
     sa.Column("size_bytes", sa.BigInteger),
     sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("recording", Name),
     sa.Index(None, "call"),
+    sa.Index(None, "recording"),
+)
+
+# Recordings of sessions, one row each; their files are rows of `recordings`.
+recorded = sa.Table(
+    "recorded",
+    metadata,
+    sa.Column("id", Name, primary_key=True),
+    _call(),
+    sa.Column("machine", Name, nullable=False),
+    sa.Column("session", Words, nullable=False),
+    sa.Column("state", Name, nullable=False),
+    sa.Column("stage", Name, nullable=False),
+    sa.Column("vendor", Name, nullable=False),
+    sa.Column("started_at", Time, nullable=False),
+    sa.Column("duration_ms", sa.BigInteger, nullable=False),
+    sa.Column("policy", Words, nullable=False),
+    sa.Column("expires_at", Time),
+    sa.Column("holds", sa.Integer, nullable=False),
+    sa.Column("duplicate_of", Name, nullable=False),
+    sa.Column("channels", Document, nullable=False),
+    sa.Column("warnings", Names, nullable=False),
+    sa.Index(None, "call"),
+    sa.Index(None, "started_at", "id"),
+)
+
+correlations = sa.Table(
+    "correlations",
+    metadata,
+    sa.Column("recording", Name, primary_key=True),
+    sa.Column("place", sa.Integer, primary_key=True, autoincrement=False),
+    _call(),
+    sa.Column("kind", Name, nullable=False),
+    sa.Column("value", Name, nullable=False),
+    sa.Index(None, "call"),
+    sa.Index(None, "value", "kind"),
+)
+
+parties = sa.Table(
+    "parties",
+    metadata,
+    sa.Column("recording", Name, primary_key=True),
+    sa.Column("place", sa.Integer, primary_key=True, autoincrement=False),
+    _call(),
+    sa.Column("participant_id", Words, nullable=False),
+    sa.Column("aor", Name, nullable=False),
+    sa.Column("name", Name, nullable=False),
+    sa.Column("role", Name, nullable=False),
+    sa.Column("joined", Words, nullable=False),
+    sa.Column("left", Words, nullable=False),
+    sa.Index(None, "call"),
+    sa.Index(None, "aor"),
 )
 
 
@@ -368,6 +423,7 @@ def _text_of_call(name: str, column: str) -> sa.Table:
         *([sa.Column("language", Name, nullable=False)] if name == "transcripts" else []),
         sa.Column("duration_ms", sa.BigInteger),
         sa.Column("sha256", sa.String(64), nullable=False),
+        *([sa.Column("recording", Name), sa.Index(None, "recording")] if name == "transcripts" else []),
         sa.Index(None, "call"),
     )
 
@@ -377,7 +433,7 @@ summaries = _text_of_call("summaries", "document")
 
 
 __all__ = [
-    "INTEGER_MAX", "NAME_MAX_CHARS", "Document", "Id", "Name", "Names", "Words", "audit", "call_ids", "calls", "clean", "digest_of",
-    "findings", "jobs", "keys", "messages", "metadata", "quotas", "recordings", "short", "streams", "summaries", "traces", "transcripts",
+    "INTEGER_MAX", "NAME_MAX_CHARS", "Document", "Id", "Name", "Names", "Words", "audit", "call_ids", "calls", "clean", "correlations", "digest_of",
+    "findings", "jobs", "keys", "messages", "metadata", "parties", "quotas", "recorded", "recordings", "short", "streams", "summaries", "traces", "transcripts",
     "webhooks",
 ]  # fmt: skip

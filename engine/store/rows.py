@@ -271,7 +271,8 @@ class JobRow(msgspec.Struct, frozen=True):
 
 
 class RecordingRow(msgspec.Struct, frozen=True):
-    """A recorded file of a call. `sha256` is hexadecimal, "" until the file is closed; `duration_ms` of its audio."""
+    """A recorded file of a call. `sha256` is hexadecimal, "" until the file is closed; `duration_ms` of its audio. `recording` is the id of the recording that it
+    belongs to (RecordedRow)."""
 
     id: str
     call: int
@@ -283,6 +284,54 @@ class RecordingRow(msgspec.Struct, frozen=True):
     duration_ms: int | None = None
     size_bytes: int | None = None
     sha256: str = ""
+    recording: str | None = None
+
+
+class RecordedRow(msgspec.Struct, frozen=True):
+    """A recording of a session: what became of it, and whose voice is in which channel. `machine` is where its files are, `session` the Call-ID of the recording
+    session; `holds` counts the legal ones."""
+
+    id: str
+    call: int
+    machine: str
+    session: str
+    state: str
+    stage: str
+    vendor: str
+    started_at: float
+    duration_ms: int
+    policy: str
+    expires_at: float | None
+    holds: int
+    duplicate_of: str
+    channels: list[dict[str, Any]]
+    warnings: tuple[str, ...] = ()
+
+
+class PartyRow(msgspec.Struct, frozen=True):
+    """Somebody who took part. Times are as the metadata has them."""
+
+    place: int
+    participant_id: str
+    aor: str
+    name: str
+    role: str
+    joined: str = ""
+    left: str = ""
+
+
+class RecordedFilter(msgspec.Struct, frozen=True):
+    """Which recordings to list: those that meet everything that is stated. `since` and `until` bound the start (until excluded); `correlation` is a value, or
+    `kind:value`; `participant` is part of an AOR or a name; `call_id` is any Call-ID of its call."""
+
+    since: float | None = None
+    until: float | None = None
+    call_id: str | None = None
+    call: int | None = None
+    correlation: str | None = None
+    participant: str | None = None
+    stage: str | None = None
+    held: bool | None = None
 
 
 class TranscriptRow(msgspec.Struct, frozen=True):
@@ -299,6 +348,20 @@ class TranscriptRow(msgspec.Struct, frozen=True):
     language: str = ""
     duration_ms: int | None = None
     sha256: str = ""
+    recording: str | None = None
+
+
+class KeptRecording(msgspec.Struct, frozen=True):
+    """A recording on its way into the store, with what is known of its call. `correlation` are pairs of kind and value; `call.number` and those of the other rows are
+    given there."""
+
+    call: CallRow
+    recording: RecordedRow
+    files: tuple[RecordingRow, ...] = ()
+    parties: tuple[PartyRow, ...] = ()
+    correlation: tuple[tuple[str, str], ...] = ()
+    streams: tuple[StreamRow, ...] = ()
+    transcripts: tuple[TranscriptRow, ...] = ()
 
 
 class SummaryRow(msgspec.Struct, frozen=True):
@@ -317,6 +380,6 @@ class SummaryRow(msgspec.Struct, frozen=True):
 
 
 __all__ = [
-    "AuditRow", "CallFilter", "CallNames", "CallRow", "FindingRow", "JobRow", "Kept", "KeptCall", "KeptTrace", "KeyRow",
-    "MessageRow", "Owner", "RecordingRow", "StreamRow", "SummaryRow", "Taken", "TraceRow", "TranscriptRow", "WebhookRow",
+    "AuditRow", "CallFilter", "CallNames", "CallRow", "FindingRow", "JobRow", "Kept", "KeptCall", "KeptRecording", "KeptTrace", "KeyRow",
+    "MessageRow", "Owner", "PartyRow", "RecordedFilter", "RecordedRow", "RecordingRow", "StreamRow", "SummaryRow", "Taken", "TraceRow", "TranscriptRow", "WebhookRow",
 ]  # fmt: skip

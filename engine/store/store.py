@@ -18,6 +18,7 @@ from engine.store.keys import Keys
 from engine.store.migrations import HEAD, VERSION_TABLE, upgrade
 from engine.store.of_call import OfCall
 from engine.store.quotas import PostgresqlQuotas, Quotas, SqliteQuotas
+from engine.store.recorded import Recorded
 from engine.store.rows import RecordingRow, SummaryRow, TranscriptRow
 from engine.store.traces import Traces
 from engine.store.webhooks import Webhooks
@@ -36,6 +37,7 @@ class Store:
         self.traces = Traces(database)
         self.webhooks = Webhooks(database)
         self.jobs = Jobs(database)
+        self.recorded = Recorded(database)
         self.recordings = OfCall(database, models.recordings, RecordingRow)
         self.transcripts = OfCall(database, models.transcripts, TranscriptRow)
         self.summaries = OfCall(database, models.summaries, SummaryRow)

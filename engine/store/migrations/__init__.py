@@ -11,7 +11,7 @@ from engine.store.errors import WrongRevision
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0001"
+HEAD = "0002"
 VERSION_TABLE = "alembic_version"
 # pg_advisory_xact_lock: processes that start together migrate one after the other. The number is that of no other lock.
 _LOCK = sa.text("SELECT pg_advisory_xact_lock(7235419060622)")

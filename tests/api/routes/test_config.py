@@ -102,6 +102,10 @@ def test_secrets_are_never_shown_and_candidates_are_judged(running: Running, pat
         bad = admin.post("/api/config/validate", content="[http]\nport = 99999\nprot = 1\n", headers={"Content-Type": "application/toml"})
         assert (bad.status_code, bad.json()["valid"]) == (400, False)
         assert {fault["field"] for fault in bad.json()["errors"]} == {"http.port", "http.prot"}
+        theirs = {"PauseResumeConfig": {"Enabled": True, "APIKey": "hidden-7"}, "Cluster": {"Redis": {"Password": "hidden-8"}}}
+        told = admin.post("/api/config/validate", content=json.dumps(theirs))
+        assert (told.status_code, [advice["field"] for advice in told.json()["warnings"]]) == (200, ["cluster.redis.password"])
+        assert "hidden" not in told.text
         secret = admin.post("/api/config/validate", content=json.dumps({"sip": {"password": 12345678}}))
         assert "12345678" not in secret.text
         for body in (b"", b"   ", b"{", b"\xff\xfe", b"[[[["):

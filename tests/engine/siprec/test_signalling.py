@@ -11,7 +11,15 @@ import msgspec
 from engine.media.staging import Folder
 from engine.siprec.document import SessionDocument
 from engine.siprec.facts import SessionFacts
-from engine.siprec.signalling import BODIES_MAX, BYTES_MAX, DRAFTS_MAX, Bodies, Journal, finish_left, read_draft
+from engine.siprec.signalling import (
+    BODIES_MAX,
+    BYTES_MAX,
+    DRAFTS_MAX,
+    Bodies,
+    Journal,
+    finish_left,
+    read_draft,
+)
 
 
 def document(name: str = "r1", warnings: tuple[str, ...] = ()) -> SessionDocument:
