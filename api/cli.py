@@ -1,5 +1,5 @@
 """The trunkline command: analyze, calls, streams, ladder, rules, formats, completion; serve, keys, config, db (commands.py);
-sessions, stats, pause, resume, mute, unmute, hang-up (session_commands.py); recordings (recordings_commands.py).
+sessions, stats, pause, resume, mute, unmute, hang-up (session_commands.py); recordings (recordings_commands.py), decrypt (recordings_tools.py).
 
 Exit codes: 0 done, 1 a finding reached --fail-on or a server refused, 2 wrong usage or an input that cannot be read, 130 interrupted.
 Kernels and numpy are loaded by the subcommands that need them, so that --version and --help answer at once.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from api.commands import add_commands
 from api.recordings_commands import add_recordings_command
+from api.recordings_tools import add_commands as add_recordings_tools
 from engine.errors import EngineError
 
 if TYPE_CHECKING:
@@ -493,6 +494,7 @@ def parser() -> argparse.ArgumentParser:
 
     add_commands(command, _number_between)
     add_recordings_command(command)
+    add_recordings_tools(command)
 
     one = command("completion", completion, "a shell script that completes this command")
     one.add_argument("shell", choices=("bash", "zsh", "fish"))

@@ -44,7 +44,7 @@ SCOPES: Final[Mapping[str, str]] = MappingProxyType(
         "keys.write": "Make and revoke API keys.",
         "metrics.read": "Read metrics.",
         "realtime.read": "Follow live transcripts and analytics over WebSockets.",
-        "recordings.delete": "Delete recordings.",
+        "recordings.delete": "Delete recordings, and set or release legal holds.",
         "recordings.read": "List, play and download recordings.",
         "recordings.write": "Upload recordings and change their labels.",
         "sessions.read": "See recording sessions and their figures.",
