@@ -13,7 +13,9 @@ from engine.media.plane import MediaPlane, MediaStream
 from engine.media.recorder import Leg, Plan, Recorder, Recording
 from engine.rtp.quality import rate
 
-COUNTED = ("received", "expected", "lost", "late", "duplicate")
+COUNTED = ("received", "expected", "lost", "late", "duplicate", "missed_samples")
+GAP_MS = 2000  # of two that are one
+BLOCK_MS = 200  # what is missing lies so far before its being told
 _LAWS = {"PCMU": ("ulaw", 0), "PCMA": ("alaw", 1)}
 
 
@@ -45,6 +47,8 @@ class CallRecording:
         self._tracks: dict[int, MediaStream] = {}
         self._closed: dict[tuple[IntervalType, int | None], tuple[int, str, str]] = {}  # cause and track (None: all) -> since ms, reason, actor
         self._intervals: list[Interval] = []
+        self._warnings: list[str] = []
+        self._behind: dict[int, tuple[int, int]] = {}  # track -> since and until when it found no room, in ms
         self._ended: dict[int, Channel] = {}  # of tracks whose stream was let go
         self._before: dict[int, tuple[int, ...]] = {}  # COUNTED of a stream when it became a track
 
@@ -81,8 +85,18 @@ class CallRecording:
         legs[track] = leg
         self.plan = msgspec.structs.replace(self.plan, legs=tuple(legs))
 
-    def note(self, interval: Interval) -> None:
-        """A stretch of time that the manifest is to tell of."""
+    def behind(self, track: int) -> None:
+        """Something of a track found no room on its way to the disk, just now."""
+        self._recorder.behind()
+        now_ms = self._now_ms()
+        since_ms, until_ms = self._behind.get(track, (now_ms, now_ms))
+        if now_ms - until_ms > GAP_MS:
+            self._gap(track, since_ms, until_ms)
+            since_ms = now_ms
+        self._behind[track] = since_ms, now_ms
+
+    def _gap(self, track: int, since_ms: int, until_ms: int) -> None:
+        interval = Interval(type="gap", start_ms=max(since_ms - BLOCK_MS, 0), end_ms=until_ms, reason="no room on the way to the disk", actor="disk", tracks=(track,))
         self._intervals.append(interval)
 
     def pause(self, track: int | None = None, *, cause: IntervalType = "pause", reason: str = "", actor: str = "") -> None:
@@ -118,6 +132,7 @@ class CallRecording:
         if stream is None:
             return None
         self._ended[track] = self._channel(track, self.plan.legs[track], stream)
+        self._missed(track, stream)
         del self._tracks[track]
         if stream.is_open:
             stream.stop_recording()
@@ -135,8 +150,19 @@ class CallRecording:
                 stream.stop_capture()
         for cause, track in list(self._closed):
             self.resume(track, cause=cause)
+        for track, stream in self._tracks.items():
+            self._missed(track, stream)
+        for track, (since_ms, until_ms) in self._behind.items():
+            self._gap(track, since_ms, until_ms)
         self._plane.end_recording(self.recording.number)
-        return await self.recording.finish(channels=self._channels(), intervals=self._intervals, notes=notes, beside=beside)
+        return await self.recording.finish(channels=self._channels(), intervals=self._intervals, warnings=self._warnings, notes=notes, beside=beside)
+
+    def _missed(self, track: int, stream: MediaStream) -> None:
+        """What found no room on its way to the disk is not in the files."""
+        samples = stream.counts()["missed_samples"] - self._before[track][COUNTED.index("missed_samples")]
+        if samples > 0:
+            missed_ms = max(round(samples * 1000 / self.plan.rate_hz), 1)
+            self._warnings.append(f"{missed_ms} ms of leg {track} found no room on the way to the disk, and are silent")
 
     def _channels(self) -> list[Channel]:
         made = []

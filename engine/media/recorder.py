@@ -31,6 +31,7 @@ FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 THREADS: Final = 2
 SEALED_AT_ONCE: Final = 64
 SPARES_MAX: Final = 256
+BEHIND_S: Final = 3.0  # it is told once a second
 T = TypeVar("T")
 log = logging.getLogger("trunkline.recorder")
 
@@ -255,11 +256,21 @@ class Recorder:
         self.writer, self.folder = writer, Folder(folder, spares_max=SPARES_MAX)
         self._clock, self._on_fault = clock, on_fault
         self._running: dict[int, Recording] = {}
+        self._behind_at = float("-inf")
         self._waiting: list[_Waiting] = []
         self._sealer: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._threads = DiskThreads(THREADS, "recorder")
         self._loop.add_reader(writer.event_fd, self._told)
+
+    def behind(self) -> None:
+        """Something found no room on its way to the disk."""
+        self._behind_at = self._loop.time()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the disk takes less than what is given, or did a moment ago."""
+        return self._loop.time() - self._behind_at < BEHIND_S
 
     @property
     def running(self) -> int:
@@ -289,6 +300,7 @@ class Recorder:
         now_s = self._clock()
         for event in self.writer.events():
             if event.kind == native.BEHIND:
+                self.behind()
                 self._fault(None, f"the disk is behind: {event.value} pieces found no room so far")
             elif (recording := self._running.get(event.recording)) and (text := recording.told(event, now_s)):
                 self._fault(recording, text)

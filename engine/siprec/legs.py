@@ -13,7 +13,7 @@ from engine.errors import EngineError
 from engine.media.call_recording import CallRecording, plan_of
 from engine.media.manifest import Manifest
 from engine.media.path import CallMedia, PathPolicy, rate_of
-from engine.media.plane import MediaPlane, MediaStream
+from engine.media.plane import MediaPlane, MediaStream, StreamListener
 from engine.media.recorder import Leg, Recorder
 from engine.rtp.quality import rate
 from engine.sdp.negotiated import NegotiatedMedia
@@ -31,11 +31,25 @@ def is_held(line: NegotiatedMedia) -> bool:
     return line.accepted and (not line.receives or line.remote_host in NOWHERE)
 
 
+class _Listener(StreamListener):
+    """Hears of the streams of one session."""
+
+    def __init__(self) -> None:
+        self.legs: Legs | None = None
+
+    def on_record_behind(self, stream: MediaStream, samples: int) -> None:
+        if self.legs is not None:
+            self.legs.behind(stream)
+
+
 class Legs:
     """The media of one session. A track belongs to a label, or to the place of an m= line that has none; it is never given to another."""
 
-    def __init__(self, plane: MediaPlane, recorder: Recorder, media: CallMedia, on_fault: Callable[[str], None]) -> None:
-        self.media = media
+    def __init__(self, plane: MediaPlane, recorder: Recorder, *, host: str, advertised: str, on_fault: Callable[[str], None]) -> None:
+        """`host` is the address that ports are bound to, `advertised` the one that others are told; both as `CallMedia` has them."""
+        listener = _Listener()
+        listener.legs = self
+        self.media = CallMedia(plane, POLICY, host=host, advertised=advertised, listener_of=lambda index: listener)
         self.lines: tuple[NegotiatedMedia, ...] = ()
         self.recording: CallRecording | None = None
         self._plane, self._recorder, self._on_fault = plane, recorder, on_fault
@@ -138,6 +152,12 @@ class Legs:
                 self._connect(track, now)
                 if is_held(now):
                     self.recording.pause(track, cause="hold")
+
+    def behind(self, stream: MediaStream) -> None:
+        """Something of a stream found no room on its way to the disk."""
+        for track, one in self._streams.items():
+            if one is stream and self.recording is not None:
+                self.recording.behind(track)
 
     def facts(self, parties: Mapping[int, tuple[str, tuple[int, ...]]], is_muted: Callable[[int], bool]) -> tuple[ChannelFacts, ...]:
         """Channels as they are now. `parties`: of the m= lines, stream id and places."""

@@ -14,7 +14,6 @@ from typing import Any, Final, Protocol
 from engine.config.document import Config
 from engine.errors import EngineError
 from engine.media.manifest import Manifest
-from engine.media.path import CallMedia
 from engine.media_worker import MediaWorker, name_of
 from engine.sdp.codecs import G722, OPUS, PCMA, PCMU, CodecCapability
 from engine.sdp.terms import Terms
@@ -34,7 +33,6 @@ from engine.siprec.events import (
     SignallingEvent,
 )
 from engine.siprec.facts import SessionFacts
-from engine.siprec.legs import POLICY
 from engine.siprec.pauses import Pauses
 from engine.siprec.places import NoDisk, Places
 from engine.siprec.service import COUNTS
@@ -152,6 +150,8 @@ class RecordingServer:
 
     def must_have_room(self) -> None:
         """Raises NoDisk."""
+        if self.media.recorder.is_behind:
+            raise NoDisk("the disk takes less than is recorded already")
         at, free = self._free
         if self.loop.time() - at > FREE_FRESH_S or at < 0:
             found = os.statvfs(self.media.folder)
@@ -178,10 +178,14 @@ class RecordingServer:
             srtp="required" if network.require_srtp else "optional", best_effort=True, rtcp_mux=True,
         )  # fmt: skip
 
-    def call_media(self, host: str) -> CallMedia:
-        """Ports and streams for a session."""
-        bound = self.media.plane.settings.host
-        return CallMedia(self.media.plane, POLICY, host=host if bound in ("0.0.0.0", "::") else "", advertised=self._host.advertised)
+    def bound_to(self, host: str) -> str:
+        """What media ports are bound to, for those who reach us at a host; "" for the address that all are bound to."""
+        return host if self.media.plane.settings.host in ("0.0.0.0", "::") else ""
+
+    @property
+    def advertised(self) -> str:
+        """The address that others are told; "" for the one that they reach us by."""
+        return self._host.advertised
 
     def host_toward(self, flow: Flow) -> str:
         """Our address, as the other end of a flow reaches it."""

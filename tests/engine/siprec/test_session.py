@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine import media_worker
+from engine._native.writer import Disk, Writer
 from engine.config.document import Compliance, PauseResume, Recording, Resources, Siprec
 from engine.media.manifest import Manifest, problems, read
 from engine.media.wav import WavFile
@@ -523,5 +525,44 @@ def test_an_audit_log_hears_of_calls_where_there_is_one(tmp_path: Path) -> None:
                     if kept:
                         headers = dict(told[0].headers)
                         assert headers["Authorization"].startswith("[REDACTED-") and headers["X-Other"] == "1" and told[2].status == 488
+
+    run(work)
+
+
+def test_what_finds_no_room_on_its_way_to_the_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that stands still: its place is silent, the manifest says so, and nobody new is taken meanwhile."""
+    disk = Disk()
+    monkeypatch.setattr(media_worker, "Writer", lambda blocks, recordings: Writer(12, recordings, disk))
+
+    async def work() -> None:
+        gate, key = os.pipe()
+        async with recording_server(tmp_path) as server, source(server) as client:
+            with legs("1", "2") as both:
+                session = Session(client, both)
+                await session.invite(metadata())
+                first, lost = voice(1, 20), voice(2, 180)
+                await session.say({0: first})
+                await asyncio.sleep(0.4)  # it is on the disk
+                disk.be(gate=gate)
+                try:
+                    await session.say({0: lost, 1: lost})
+                    await server.until(lambda: server.recordings.media.recorder.is_behind)
+                    refused = await Session(client, both).invite(metadata())
+                    assert refused.status == 503 and refused.value("retry-after") and not server.recordings.has_room
+                finally:
+                    disk.be()
+                    os.write(key, bytes(4096))
+                await session.bye()
+                (event,) = await server.recorded()
+                manifest = manifest_of(server.folder, event.session.recording_id)
+                assert manifest.state == "partial" and [one for one in manifest.warnings if "found no room" in one]
+                assert {one.type for one in manifest.intervals} == {"gap"} and {one.tracks for one in manifest.intervals} <= {(0,), (1,)}
+                heard = samples(server.folder / f"{event.session.recording_id}.wav")[:, 0]
+                begin = place_of(first[:2400], heard)
+                silent = np.flatnonzero(heard[begin + len(first) :] == 0)
+                told_ms = sum(one.end_ms - one.start_ms for one in manifest.intervals if one.tracks == (0,))
+                assert begin >= 0 and len(silent) > 1000 and told_ms * 8 > 0.5 * len(silent)
+        os.close(gate)
+        os.close(key)
 
     run(work)
