@@ -15,7 +15,6 @@ from engine.rtp.quality import rate
 
 COUNTED = ("received", "expected", "lost", "late", "duplicate", "missed_samples")
 GAP_MS = 2000  # of two that are one
-BLOCK_MS = 200  # what is missing lies so far before its being told
 _LAWS = {"PCMU": ("ulaw", 0), "PCMA": ("alaw", 1)}
 
 
@@ -85,18 +84,19 @@ class CallRecording:
         legs[track] = leg
         self.plan = msgspec.structs.replace(self.plan, legs=tuple(legs))
 
-    def behind(self, track: int) -> None:
-        """Something of a track found no room on its way to the disk, just now."""
+    def behind(self, track: int, samples: int) -> None:
+        """So much of a track found no room on its way to the disk, just now."""
         self._recorder.behind()
         now_ms = self._now_ms()
-        since_ms, until_ms = self._behind.get(track, (now_ms, now_ms))
-        if now_ms - until_ms > GAP_MS:
+        begin_ms = max(now_ms - samples * 1000 // self.plan.rate_hz, 0)
+        since_ms, until_ms = self._behind.get(track, (begin_ms, begin_ms))
+        if begin_ms - until_ms > GAP_MS:
             self._gap(track, since_ms, until_ms)
-            since_ms = now_ms
+            since_ms = begin_ms
         self._behind[track] = since_ms, now_ms
 
     def _gap(self, track: int, since_ms: int, until_ms: int) -> None:
-        interval = Interval(type="gap", start_ms=max(since_ms - BLOCK_MS, 0), end_ms=until_ms, reason="no room on the way to the disk", actor="disk", tracks=(track,))
+        interval = Interval(type="gap", start_ms=since_ms, end_ms=until_ms, reason="no room on the way to the disk", actor="disk", tracks=(track,))
         self._intervals.append(interval)
 
     def pause(self, track: int | None = None, *, cause: IntervalType = "pause", reason: str = "", actor: str = "") -> None:

@@ -39,7 +39,7 @@ class _Listener(StreamListener):
 
     def on_record_behind(self, stream: MediaStream, samples: int) -> None:
         if self.legs is not None:
-            self.legs.behind(stream)
+            self.legs.behind(stream, samples)
 
 
 class Legs:
@@ -153,11 +153,11 @@ class Legs:
                 if is_held(now):
                     self.recording.pause(track, cause="hold")
 
-    def behind(self, stream: MediaStream) -> None:
+    def behind(self, stream: MediaStream, samples: int) -> None:
         """Something of a stream found no room on its way to the disk."""
         for track, one in self._streams.items():
             if one is stream and self.recording is not None:
-                self.recording.behind(track)
+                self.recording.behind(track, samples)
 
     def facts(self, parties: Mapping[int, tuple[str, tuple[int, ...]]], is_muted: Callable[[int], bool]) -> tuple[ChannelFacts, ...]:
         """Channels as they are now. `parties`: of the m= lines, stream id and places."""
