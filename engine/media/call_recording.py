@@ -162,6 +162,8 @@ class CallRecording:
         samples = stream.counts()["missed_samples"] - self._before[track][COUNTED.index("missed_samples")]
         if samples > 0:
             missed_ms = max(round(samples * 1000 / self.plan.rate_hz), 1)
+            since_ms, until_ms = self._behind.get(track, (max(self._now_ms() - missed_ms, 0), 0))
+            self._behind[track] = since_ms, max(until_ms, since_ms + missed_ms)  # of what follows soon nothing is told by itself
             self._warnings.append(f"{missed_ms} ms of leg {track} found no room on the way to the disk, and are silent")
 
     def _channels(self) -> list[Channel]:
