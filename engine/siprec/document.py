@@ -1,6 +1,6 @@
 """What is kept of a session beside its recording: who took part, and every body that came or went, as it was.
 
-`<recording_id>.siprec.json` in the folder of recordings; while the session goes on its name is `.<recording_id>.siprec.part`, and it is replaced as a whole.
+`<recording_id>.siprec.json` in the folder of recordings; while the session goes on its drafts are in `.<recording_id>.siprec.part`, a line each (`signalling.py`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from typing import Literal
 
 import msgspec
 
-from engine.media.manifest import Interval
 from engine.siprec.facts import SessionFacts
 
 SUFFIX = ".siprec.json"
@@ -28,13 +27,11 @@ class Body(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class SessionDocument(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """The document. `parts` are recordings of legs that joined later, with the same beginning; `headers` those of the first message that say something of the call."""
+    """The document. `headers` are those of the first message that say something of the call."""
 
     session: SessionFacts
     bodies: tuple[Body, ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
-    intervals: tuple[Interval, ...] = ()
-    parts: tuple[str, ...] = ()
     retention_days: int | None = None
     policy_source: str = ""
 
