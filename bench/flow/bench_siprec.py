@@ -77,8 +77,11 @@ def _recorded(sessions: int, seconds: float, further: int = 0) -> Ran:
         drops = rtp_load.dropped(set(ports))
         more = others.finish() if others is not None else None
         ended = calls.finish()
-        manifests = engine.sealed(ended.good + (more.good if more else 0))
-        return Ran(metered, spent, drops, siprec.check(engine.folder, manifests, load.packets), ended, (empty, still, talking), more)
+        if ended.failed or (more is not None and more.failed):
+            checked = Checked(0, 0, 0)  # it is void, whatever is in the files
+        else:
+            checked = siprec.check(engine.folder, engine.sealed(ended.good + (more.good if more else 0)), load.packets)
+        return Ran(metered, spent, drops, checked, ended, (empty, still, talking), more)
 
 
 class Passed(NamedTuple):
