@@ -15,7 +15,7 @@ from api.audit import Audit
 from api.auth import ANONYMOUS, LOOPBACK_HOSTS, Identify, Principal, local_principal
 from api.errors import ApiError, on_any_error, on_api_error, on_engine_error, on_http_error
 from api.request_log import RequestLog
-from api.routes import calls, compliance, config, docs, keys, metrics, recordings, sessions
+from api.routes import calls, compliance, config, docs, keys, metrics, recordings, sessions, stt
 from api.routes import live as live_calls
 from api.routes.analyze import analyze
 from api.routes.audit import list_audit
@@ -78,7 +78,7 @@ def application(services: Services) -> Litestar:
         route_handlers=[
             analyze, keys.list_keys, keys.generate_key, keys.revoke_key, *calls.ROUTES, *live_calls.ROUTES, *config.ROUTES, list_audit,
             health, live, ready, status, metrics.metrics, metrics.simple, docs.openapi, docs.docs, *SOCKETS,
-            *sessions.ROUTES, *compliance.ROUTES, *recordings.ROUTES,
+            *sessions.ROUTES, *compliance.ROUTES, *recordings.ROUTES, *stt.ROUTES,
         ],
         state=State({"services": services, "identify": identify}),
         exception_handlers={

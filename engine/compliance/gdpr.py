@@ -317,6 +317,7 @@ class Gdpr:
                 if others := await self._elsewhere(name):
                     left += [f"{row.machine} has a recording of the call: it is erased there" for row in others]
                     continue
+                await store.jobs.forget("call_uuid", name)
                 while (stored := await stored_of(store, name)).numbers:
                     for number in stored.numbers:
                         await store.calls.delete(number)

@@ -378,13 +378,14 @@ class PauseResume(Section, frozen=True, kw_only=True):
 
 
 class Stt(Section, frozen=True, kw_only=True):
-    """Speech to text."""
+    """Speech to text. `cost_per_minute` is by vendor, in whatever money."""
 
     supported_vendors: list[str] = msgspec.field(default_factory=lambda: ["google", "openai"])
     default_vendor: str = "google"
     supported_codecs: list[str] = msgspec.field(default_factory=lambda: ["PCMU", "PCMA", "G722", "G729"])
     enable_fallback: bool = True
     async_enabled: bool = True
+    cost_per_minute: dict[str, float] = {}
     queue_purge_token: Secret = ""
     google_api_key: Secret = ""
     google_credentials_file: str = ""

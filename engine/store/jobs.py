@@ -7,6 +7,7 @@ throw the result away.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,27 @@ _JOBS = models.jobs.c
 _LIST = "jobs"
 ATTEMPTS_MAX = 3
 _ATTEMPT_LAST = 2**31 - 1
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """Jobs of one state: how many, their attempts, how many were begun and how long those waited, how many ended and how long those took, and over how long they ended;
+    in seconds."""
+
+    state: str
+    count: int
+    attempts: int
+    begun: int
+    waited_s: float
+    ended: int
+    worked_s: float
+    span_s: float
+
+
+def _has(field: str, text: str) -> sa.ColumnElement[bool]:
+    """Whether a payload has this text in a field of its own; as `models.Document` writes it."""
+    written = f"{json.dumps(field)}:{json.dumps(text)}"
+    payload = sa.cast(_JOBS.payload, sa.Text)
+    return sa.func.replace(payload, written, "") != payload  # LIKE is blind to case in one of the databases
 
 
 class Jobs:
@@ -43,6 +65,18 @@ class Jobs:
             found = (await connection.execute(statement)).mappings().first()
         return JobRow(**found) if found else None
 
+    async def figures(self, kind: str) -> list[Figures]:
+        """Of a kind: for each state how many there are, and sums to make averages of."""
+        waited, worked = _JOBS.started_at - _JOBS.created_at, _JOBS.finished_at - _JOBS.started_at
+        count, attempts = sa.func.count(), sa.func.coalesce(sa.func.sum(_JOBS.attempts), 0)
+        columns = (
+            _JOBS.state, count, attempts, sa.func.count(_JOBS.started_at), sa.func.coalesce(sa.func.sum(waited), 0.0), sa.func.count(worked),
+            sa.func.coalesce(sa.func.sum(worked), 0.0), sa.func.coalesce(sa.func.max(_JOBS.finished_at) - sa.func.min(_JOBS.finished_at), 0.0),
+        )  # fmt: skip
+        async with self._database.reading() as connection:
+            found = await connection.execute(sa.select(*columns).where(_JOBS.kind == kind).group_by(_JOBS.state))
+            return [Figures(*told) for told in found]
+
     async def list(
         self,
         cursor: str | None = None,
@@ -51,10 +85,14 @@ class Jobs:
         state: str | None = None,
         kind: str | None = None,
         call: int | None = None,
+        about: tuple[str, str] | None = None,
         visible_to: Owner | None = None,
     ) -> tuple[list[JobRow], str | None]:
-        """A page of jobs, newest first, and the cursor of the next one. Raises BadCursor; ValueError for a limit out of range."""
+        """A page of jobs, newest first, and the cursor of the next one. `about` is a field of the payload and its text. Raises BadCursor; ValueError for a limit out of
+        range."""
         conditions = [visible(models.jobs, visible_to)]
+        if about is not None:
+            conditions.append(_has(*about))
         if cursor is not None:
             at, id = time_of(_LIST, cursor)
             conditions.append(sa.tuple_(_JOBS.created_at, _JOBS.id) < sa.tuple_(sa.literal(at), sa.literal(id)))
@@ -69,6 +107,17 @@ class Jobs:
             found = (await connection.execute(statement.limit(checked_limit(limit) + 1))).mappings().all()
         rows = [JobRow(**told) for told in found[:limit]]
         return rows, timed_cursor_of(_LIST, rows[-1].created_at, rows[-1].id) if len(found) > limit else None
+
+    async def purge(self, kind: str) -> int:
+        """Takes the jobs of a kind away that wait; how many."""
+        async with self._database.writing() as connection:
+            waiting = sa.and_(_JOBS.kind == kind, _JOBS.state == "queued")
+            return (await connection.execute(models.jobs.delete().where(waiting))).rowcount
+
+    async def forget(self, field: str, text: str) -> int:
+        """Takes all jobs away whose payload has this text in a field; how many."""
+        async with self._database.writing() as connection:
+            return (await connection.execute(models.jobs.delete().where(_has(field, text)))).rowcount
 
     async def claim(
         self, worker: str, now: float, lease_s: float, *, kinds: Sequence[str] = (), attempts_max: int = ATTEMPTS_MAX
@@ -134,4 +183,4 @@ class Jobs:
             return (await connection.execute(models.jobs.update().where(condition).values(**values))).rowcount == 1
 
 
-__all__ = ["ATTEMPTS_MAX", "Jobs"]
+__all__ = ["ATTEMPTS_MAX", "Figures", "Jobs"]

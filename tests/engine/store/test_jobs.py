@@ -274,3 +274,53 @@ def test_many_spent_jobs_fail_whoever_asks(url: str) -> None:
             await store.close()
 
     asyncio.run(run())
+
+
+def test_figures_of_a_kind(play: Play) -> None:
+    async def scenario(store: Store) -> None:
+        for at in range(6):
+            await store.jobs.add(job(f"{at}", created_at=AT + at, run_at=AT + at))
+        await store.jobs.add(job("other", kind="else"))
+        for at, ends in ((0, "done"), (1, "failed"), (2, "again")):
+            found = await store.jobs.claim("w", AT + 10, 60, kinds=("transcribe",))
+            assert found is not None and found.id == str(at)
+            if ends == "done":
+                assert await store.jobs.done(found.id, found.attempts, AT + 14, {})
+            elif ends == "failed":
+                assert await store.jobs.failed(found.id, found.attempts, AT + 16, "no")
+        told = {one.state: one for one in await store.jobs.figures("transcribe")}
+        assert {state: one.count for state, one in told.items()} == {"queued": 3, "running": 1, "done": 1, "failed": 1}
+        assert (told["done"].waited_s, told["done"].worked_s, told["done"].ended) == (10.0, 4.0, 1)
+        assert (told["failed"].waited_s, told["failed"].worked_s, told["queued"].begun) == (9.0, 6.0, 0)
+        assert await store.jobs.figures("none") == []
+
+    play(scenario)
+
+
+def test_what_waits_is_purged_and_nothing_else(play: Play) -> None:
+    async def scenario(store: Store) -> None:
+        for id, kind in (("a", "transcribe"), ("b", "transcribe"), ("c", "else")):
+            await store.jobs.add(job(id, kind=kind))
+        assert (await store.jobs.claim("w", AT, 60, kinds=("transcribe",))) is not None
+        assert await store.jobs.purge("transcribe") == 1 and await store.jobs.purge("transcribe") == 0
+        rows, _ = await store.jobs.list()
+        assert {row.id for row in rows} == {"a", "c"}
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("name", ["f00d@pbx", 'a"b\\c', "100%_", "Zoë", "x" * 500])
+def test_jobs_are_found_and_forgotten_by_a_field_of_their_payload(play: Play, name: str) -> None:
+    """By the whole of it, whatever is in it."""
+
+    async def scenario(store: Store) -> None:
+        for id, call in (("a", name), ("b", name + "x"), ("c", "x" + name), ("d", ""), ("e", name.swapcase())):
+            await store.jobs.add(job(id, payload={"call_uuid": call, "note": {"other": name}}))
+        same = {"a"} | ({"e"} if name == name.swapcase() else set())
+        rows, _ = await store.jobs.list(about=("call_uuid", name))
+        assert {row.id for row in rows} == same
+        assert await store.jobs.forget("call_uuid", name) == len(same)
+        rows, _ = await store.jobs.list()
+        assert {row.id for row in rows} == {"b", "c", "d", "e"} - ({"e"} if name == name.swapcase() else set())
+
+    play(scenario)

@@ -26,6 +26,7 @@ PACKET_S: Final = 0.02
 SAMPLES: Final = 160
 LONGEST: Final = 3000  # packets of what lasts until the end
 LOOK_S: Final = 0.008
+BREATH_S: Final = 0.06  # between an answer and the first word: what comes at once is anchored when its stream was opened
 PAYLOAD_TYPES: Final = {"ulaw": 0, "alaw": 8}
 OF_LAW: Final = {"ulaw": sources.of_ulaw, "alaw": sources.of_alaw}
 
@@ -102,7 +103,7 @@ class Mouth:
             for one in [one for one in self._waiting if one.say.after == len(self.answers)]:
                 self._waiting.remove(one)
                 if not one.say.labelled or any(text.startswith("a=label:") for text in noted.lines[one.say.line]):
-                    due.append((time.monotonic() + one.say.delay_ms / 1000, one))
+                    due.append((time.monotonic() + BREATH_S + one.say.delay_ms / 1000, one))
         return due
 
     def send(self, one: Spoken, now: float) -> float | None:

@@ -76,7 +76,7 @@ def _new(ports: Sequence[int]) -> Client:
 
 def _said(numbers: str) -> tuple[Say, ...]:
     return (
-        Say(line=0, packets=60, law="alaw"), Say(line=1, packets=30, delay_ms=500, law="alaw"),
+        Say(line=0, packets=55, law="alaw"), Say(line=1, packets=30, delay_ms=500, law="alaw"),
         Say(line=0, packets=0, after=3, law="alaw", numbers=numbers), Say(line=1, packets=40, after=3, delay_ms=100, law="alaw", numbers=numbers),  # type: ignore[arg-type]
     )  # fmt: skip
 

@@ -19,7 +19,6 @@ from tests.flow.siprec.scenario import (
 )
 from tests.flow.siprec.shapes.shape import Shape, two_voices
 
-UCID: Final = "00001000081772433085"
 UCID_HEX: Final = "00FA08000003E8699E8A5D"
 CALLER, CALLED = "4fe7d1a2c903b85e6a17", "91c2e0b7d5f34a86ce20"
 

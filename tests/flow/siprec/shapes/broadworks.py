@@ -98,7 +98,7 @@ def _webex(ports: Sequence[int]) -> Client:
 
 
 SHAPES: Final = {
-    "broadworks-mixed": Shape(script=_mixed, ports=1, says=(Say(packets=60), Say(packets=0, after=3, numbers="on"))),
+    "broadworks-mixed": Shape(script=_mixed, ports=1, says=(Say(packets=55), Say(packets=0, after=3, numbers="on"))),
     "broadworks-conference": Shape(script=_conference, says=(Say(line=0, packets=0), Say(line=1, packets=55, delay_ms=200), Say(line=1, packets=60, after=2))),
     "webex": Shape(script=_webex, says=two_voices()),
 }

@@ -58,7 +58,7 @@ def _script(ports: Sequence[int]) -> Client:
         sender="sip:acmeSrc@[local_ip]", user="acmeSrc", contact="<sip:{address}>;+sip.src",
         headers=["Require: siprec", "User-Agent: OESBC/9.0.0", "P-Charging-Vector: icid-value=ocsbc-5f2e91;icid-generated-at=[local_ip]", "MIME-Version: 1.0"],
     )  # fmt: skip
-    made.invite(body((CALLED, "<sip:5302@core.example.com>".replace("<", "&lt;").replace(">", "&gt;"), "Desk Two"), 15440)).waits(TRANSFER_MS)
+    made.invite(body((CALLED, "&lt;sip:5302@core.example.com&gt;", "Desk Two"), 15440)).waits(TRANSFER_MS)
     return made.invite(body((OTHER, "sip:5399@core.example.com", "Desk Nine"), 15441)).waits(1400).bye()
 
 

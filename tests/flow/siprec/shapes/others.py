@@ -24,7 +24,6 @@ from tests.flow.siprec.speaking import Say
 GENESYS: Final = "01NC7F5T2S9O72FF50OCD2LAES00000K"
 PAUSED_MS: Final = 700
 LEG: Final = "20260302093600012345-6789@ns.example.com"
-SIZE_MIN: Final = 6000  # bytes of a big INVITE over UDP
 
 
 def _genesys(ports: Sequence[int]) -> Client:
@@ -104,4 +103,4 @@ SHAPES: Final = {
     "procomm": Shape(script=_procomm, says=two_voices()),
 }  # fmt: skip
 
-__all__ = ["GENESYS", "LEG", "PAUSED_MS", "SHAPES", "SIZE_MIN"]
+__all__ = ["GENESYS", "LEG", "PAUSED_MS", "SHAPES"]

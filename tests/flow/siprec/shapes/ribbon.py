@@ -19,7 +19,7 @@ from tests.flow.siprec.scenario import (
 from tests.flow.siprec.shapes.shape import Shape, two_voices
 
 GCID: Final = "235421798"
-CALL: Final = "1912_ 87321045@10.4.7.1".replace(" ", "")
+CALL: Final = "1912_87321045@10.4.7.1"
 
 
 def _xml() -> str:
