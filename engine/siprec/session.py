@@ -159,6 +159,9 @@ class RecordingSession(CallUser):
         self._journal = self._journal_of(self.recording_id)
         if self.call.state is State.SETUP:  # not cancelled meanwhile
             self._restore_pauses()
+            if lines:  # who sends at once is heard at once, and not when this turn is over
+                self.legs.agreed(lines, self._leg_of)
+                self._server.media.plane.publish()
             self._journal.changed()
             self.call.answer()
             self._answered()

@@ -566,3 +566,22 @@ def test_what_finds_no_room_on_its_way_to_the_disk_is_told(tmp_path: Path, monke
         os.close(key)
 
     run(work)
+
+
+def test_who_speaks_before_the_ack_is_recorded(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with recording_server(tmp_path) as server, source(server) as client:
+            with legs("1", "2") as both:
+                session = Session(client, both)
+                session.request("INVITE", *multipart(session.offer(), metadata()))
+                answer = await session.final()
+                session.taken(answer)
+                said = voice(1, 20)
+                await session.say({0: said, 1: said})
+                session.acknowledge()
+                await session.bye()
+                (event,) = await server.recorded()
+                heard = samples(server.folder / f"{event.session.recording_id}.wav")
+                assert place_of(said, heard[:, 0]) >= 0 and place_of(said, heard[:, 1]) >= 0
+
+    run(work)
