@@ -20,7 +20,8 @@ from engine.sdp.negotiated import NegotiatedMedia
 from engine.siprec.events import LegQuality
 from engine.siprec.facts import ChannelFacts
 
-POLICY: Final = PathPolicy(source="learn", sends=False, idle_sends=False)
+# RTP timestamps say where samples lie, also of those that come late and all at once: silence is only written where nothing came for long.
+POLICY: Final = PathPolicy(source="learn", sends=False, idle_sends=False, idle_slack_ms=2000)
 NOWHERE: Final = ("0.0.0.0", "::")
 TOTALS: Final = ("received", "received_bytes", "lost", "late", "duplicate")
 log = logging.getLogger("trunkline.siprec")

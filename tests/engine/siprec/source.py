@@ -291,7 +291,7 @@ async def recording_server(tmp_path: Path, config: Config | None = None, **secti
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     sip = Sip(host="127.0.0.1", listen=[f"udp://127.0.0.1:{port}"])
-    made = config or Config(sip=sip, network=Network(rtp_port_min=30000, rtp_port_max=34000), **sections)
+    made = config or Config(sip=sip, network=Network(rtp_port_min=22_000, rtp_port_max=26_000), **sections)
     worker = SipWorker(made, 0, 1, folder, tmp_path / "recordings")
     await worker.open()
     server = Server(worker, port, tmp_path / "recordings")
