@@ -22,7 +22,7 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Running]:
-    with server(TRUNKLINE_AUTH_ENABLED="on", TRUNKLINE_PLANS_SELF_HOSTED_CALLS_PER_DAY="1000000") as started:
+    with server(TRUNKLINE_AUTH_ENABLED="on", TRUNKLINE_PLANS_SELF_HOSTED_CALLS_PER_DAY="1000000", STT_QUEUE_PURGE_TOKEN="nobody knows it") as started:
         yield started
 
 
