@@ -73,6 +73,9 @@ def test_what_is_said_reaches_sockets_and_queue_as_the_same_document(broker_url:
             await said(bus, 1, "I want a refund, this is terrible and awful.", 4.0)
             final = await first(transcripts, event_type="final_transcript", text="I want a refund, this is terrible and awful.")
             assert (final["call_id"], final["is_final"], final["participant_name"]) == (CALL, True, "Bob")
+            # the last snapshot is the one behind the last that was said; then nothing comes any more
+            while (await first(analytics, type="transcription"))["data"]["text"] != final["text"]:
+                pass
             snapshot = await first(analytics, type="snapshot")
             assert snapshot["call_id"] == CALL
             assert "sentiment_trend" in snapshot["data"]
