@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -27,6 +26,7 @@ from api.auth import Forbidden, Principal, principal_of
 from api.errors import Busy, InvalidParameter, MissingParameter, TooLarge, UnreadableTrace, WrongMediaType
 from api.plans import Usage, headers
 from api.scopes import requires
+from engine.clock import iso
 from engine.errors import CapacityError, TraceError
 from engine.trace.report_text import harmless_json
 
@@ -410,7 +410,7 @@ def body_of(report: Report, usage: Usage, began: float) -> dict[str, Any]:
         "severity_counts": report.severity_counts,
         "recommendations": report.recommendations,
         "meta": {
-            "analyzed_at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "analyzed_at": iso(time.time()),
             "elapsed_ms": round((time.perf_counter() - began) * 1000, 1),
             "plan": usage.plan,
             "calls_today": usage.used,

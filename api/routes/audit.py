@@ -9,8 +9,8 @@ from litestar import Request, get
 from litestar.params import Parameter
 
 from api.errors import InvalidParameter
-from api.routes.keys import iso
 from api.scopes import requires
+from engine.clock import iso
 from engine.store import BadCursor
 
 

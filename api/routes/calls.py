@@ -18,8 +18,8 @@ from litestar.response import Stream
 
 from api.auth import principal_of
 from api.errors import InvalidParameter, NotFound
-from api.routes.keys import iso
 from api.scopes import ADMIN, requires
+from engine.clock import iso, iso_or_none
 from engine.store import BadCursor, CallFilter, CallRow, FindingRow, MessageRow, Owner, StreamRow
 from engine.trace.finding import SEVERITIES
 
@@ -113,16 +113,12 @@ def masked(text: bytes) -> bytes:
     return _SECRETS.sub(lambda found: next(part for part in found.groups() if part is not None) + b"***", text)
 
 
-def _time(at: float | None) -> str | None:
-    return None if at is None else iso(at)
-
-
 def view(row: CallRow) -> CallView:
     """What is shown of a row."""
     return CallView(
         number=row.number, uuid=row.uuid, call_ids=list(row.call_ids), kind=row.kind, state=row.state, outcome=row.outcome,
         status=row.status, caller=_party(row.from_user, row.from_host), callee=_party(row.to_user, row.to_host),
-        started_at=_time(row.started_at), answered_at=_time(row.answered_at), ended_at=_time(row.ended_at),
+        started_at=iso_or_none(row.started_at), answered_at=iso_or_none(row.answered_at), ended_at=iso_or_none(row.ended_at),
         duration_ms=row.duration_ms, pdd_ms=row.pdd_ms, released_by=row.released_by, codec=row.codec, source=row.source,
         trace_id=row.trace_id, severity_counts=row.severity_counts, message_count=row.message_count,
         stream_count=row.stream_count, worst_mos=row.worst_mos, loss_percent=row.loss_percent, created_at=iso(row.created_at),

@@ -8,9 +8,9 @@ import msgspec
 from litestar import Request, Response, get, post
 
 from api.errors import InvalidParameter, TooLarge
-from api.routes.keys import iso
 from api.scopes import requires
 from api.services import ReloadEvent
+from engine.clock import iso
 from engine.config import Config, ConfigError, Problem, check, redacted
 from engine.config.loading import PROBLEMS_MAX, merged, parse_noted
 

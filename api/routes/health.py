@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from litestar import Request, Response, get
 
-from api.routes.keys import iso
 from api.scopes import PUBLIC, requires
+from engine.clock import iso
 from engine.health import system
 from engine.supervisor import ChildStatus
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -13,6 +12,7 @@ from api.auth import Forbidden, Principal, principal_of
 from api.errors import InvalidParameter, NotFound
 from api.keys import NAME_MAX_CHARS, new_key
 from api.scopes import ADMIN, beyond, requires
+from engine.clock import iso, iso_or_none
 from engine.store import KeyRow
 
 DAY_S = 86_400
@@ -87,21 +87,12 @@ class Revoked(msgspec.Struct):
     revoked_at: str
 
 
-def iso(at: float) -> str:
-    """A time in seconds since 1970 as the API writes it."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _iso(at: float | None) -> str | None:
-    return None if at is None else iso(at)
-
-
 def view(row: KeyRow) -> KeyView:
     """What may be shown of a row."""
     return KeyView(
         id=row.id, name=row.name, prefix=row.prefix, scopes=list(row.scopes), plan=row.plan, owner=row.owner, team=row.team,
-        created_at=iso(row.created_at), expires_at=_iso(row.expires_at), last_used_at=_iso(row.last_used_at),
-        revoked_at=_iso(row.revoked_at),
+        created_at=iso(row.created_at), expires_at=iso_or_none(row.expires_at), last_used_at=iso_or_none(row.last_used_at),
+        revoked_at=iso_or_none(row.revoked_at),
     )  # fmt: skip
 
 
@@ -141,7 +132,7 @@ async def generate_key(request: Request[Any, Any, Any], data: JSONBody[Wish]) ->
         raise InvalidParameter(str(error)) from error
     await services.store.keys.add(row)
     request.state.audit = (row.id, {"name": row.name, "scopes": list(row.scopes), "owner": row.owner})
-    return Generated(row.id, key, row.name, row.prefix, list(row.scopes), iso(row.created_at), _iso(row.expires_at))
+    return Generated(row.id, key, row.name, row.prefix, list(row.scopes), iso(row.created_at), iso_or_none(row.expires_at))
 
 
 def _scopes(principal: Principal, wanted: list[str] | None) -> frozenset[str]:
@@ -182,4 +173,4 @@ async def _another_admin(services: Any, row: KeyRow, now: float) -> bool:
     )
 
 
-__all__ = ["KeyView", "generate_key", "iso", "list_keys", "revoke_key", "view"]
+__all__ = ["KeyView", "generate_key", "list_keys", "revoke_key", "view"]

@@ -17,8 +17,8 @@ from litestar.params import Parameter
 from api.auth import principal_of
 from api.errors import Busy, NotFound
 from api.routes.calls import LADDER, TEXT, MessageList, MessageView, masked
-from api.routes.keys import iso
 from api.scopes import ADMIN, requires
+from engine.clock import iso
 from engine.trace.finding import Finding
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from litestar.response import Stream
 from api.auth import principal_of
 from api.errors import ApiError, Busy, InvalidParameter, NotFound
 from api.routes.calls import masked
-from api.routes.keys import iso
 from api.scopes import ADMIN, requires
+from engine.clock import iso, iso_or_none
 from engine.keeping import KEEPER
 from engine.recordings.record import Hold, KeptFile, Record
 from engine.recordings.requests import (
@@ -174,7 +174,7 @@ def reference_of(id: str) -> str:
 def _row(row: RecordedRow) -> RecordingView:
     return RecordingView(
         id=row.id, call=row.call, machine=row.machine, session=row.session, state=row.state, stage=row.stage, vendor=row.vendor, started_at=iso(row.started_at),
-        duration_ms=row.duration_ms, policy=row.policy, expires_at=None if row.expires_at is None else iso(row.expires_at), holds=row.holds,
+        duration_ms=row.duration_ms, policy=row.policy, expires_at=iso_or_none(row.expires_at), holds=row.holds,
         duplicate_of=row.duplicate_of, channels=row.channels, warnings=list(row.warnings),
     )  # fmt: skip
 

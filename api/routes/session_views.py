@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from api.routes.keys import iso
+from engine.clock import iso, iso_or_none
 from engine.siprec.facts import MuteStatus, PauseStatus, SessionFacts
 
 IDENTIFIERS: Final = ("oracle_ucid", "oracle_conversation_id", "cisco_session_id", "avaya_conversation_id", "ucid", "uui")
@@ -147,22 +147,18 @@ class Done(msgspec.Struct):
     message: str
 
 
-def _when(at: float | None) -> str | None:
-    return None if at is None else iso(at)
-
-
 def pause_view(status: PauseStatus) -> PauseView:
     """As it is documented."""
     return PauseView(
-        status.session_id, status.is_paused, status.recording_paused, status.transcription_paused, _when(status.paused_at), round(status.pause_duration, 3),
-        _when(status.auto_resume_at),
+        status.session_id, status.is_paused, status.recording_paused, status.transcription_paused, iso_or_none(status.paused_at), round(status.pause_duration, 3),
+        iso_or_none(status.auto_resume_at),
     )  # fmt: skip
 
 
 def mute_view(status: MuteStatus) -> MuteView:
     """As it is documented."""
     return MuteView(
-        status.session_id, status.is_muted, status.inbound_muted, status.outbound_muted, _when(status.muted_at), round(status.mute_duration, 3)
+        status.session_id, status.is_muted, status.inbound_muted, status.outbound_muted, iso_or_none(status.muted_at), round(status.mute_duration, 3)
     )
 
 

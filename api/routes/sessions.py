@@ -16,7 +16,6 @@ from litestar.params import Parameter
 from api.auth import principal_of
 from api.errors import ApiError, InvalidParameter, TooLarge
 from api.pause_key import READ, WRITE
-from api.routes.keys import iso
 from api.routes.session_views import (
     Analytics,
     Done,
@@ -33,6 +32,7 @@ from api.routes.session_views import (
 )
 from api.scopes import PUBLIC, requires
 from engine.bus import BusError
+from engine.clock import iso
 from engine.compliance.audit_log import reference_of
 from engine.siprec.facts import MuteStatus, PauseStatus, SessionFacts
 from engine.siprec.service import (

@@ -14,8 +14,8 @@ from litestar.params import Parameter
 
 from api.auth import principal_of
 from api.errors import ApiError, InvalidParameter, MissingParameter, NotFound
-from api.routes.keys import iso
 from api.scopes import ADMIN, requires
+from engine.clock import iso, iso_or_none
 from engine.compliance.audit_log import reference_of
 from engine.speech.jobs import (
     KIND,
@@ -172,11 +172,11 @@ def _view(row: JobRow) -> JobView:
     wanted = msgspec.convert(row.payload, Wanted)
     status, result = status_of(row), row.result
     taken = row.finished_at - row.started_at if row.finished_at is not None and row.started_at is not None else None
-    ended = iso(row.finished_at) if row.finished_at is not None else None
+    ended = iso_or_none(row.finished_at)
     cost = result.get("actual_cost") if result is not None else None
     return JobView(
         id=row.id, call_uuid=wanted.call_uuid, session_id=wanted.session_id, audio_path=wanted.audio_path, provider=wanted.provider, language=wanted.language,
-        priority=wanted.priority, status=status, created_at=iso(row.created_at), started_at=iso(row.started_at) if row.started_at is not None else None,
+        priority=wanted.priority, status=status, created_at=iso(row.created_at), started_at=iso_or_none(row.started_at),
         completed_at=ended if status == "completed" else None, failed_at=ended if status in ("failed", "cancelled") else None,
         retry_count=max(row.attempts - 1, 0), max_retries=RETRIES_MAX, result=result, error=row.error, metadata=wanted.metadata, processing_time=taken,
         estimated_cost=wanted.estimated_cost, actual_cost=cost if isinstance(cost, float) else None,

@@ -12,7 +12,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import msgspec
@@ -20,6 +19,7 @@ import msgspec
 from api.auth import CLOSE_UNAUTHORIZED, AuthUnavailable, Principal
 from api.errors import ApiError
 from engine.bus import BadPayload, Bus, BusError, Message
+from engine.clock import iso
 from engine.health import Result
 from engine.siprec.events import ANALYTICS_TOPIC, TRANSCRIPTION_TOPIC, LiveMessage
 
@@ -237,7 +237,7 @@ class Hub:
 
     def timestamp(self) -> str:
         """Now, as messages have it: ISO 8601 with milliseconds, UTC."""
-        return datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return iso(self._clock())
 
     # ---- clients ----
 

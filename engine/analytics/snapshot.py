@@ -6,17 +6,17 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
+from engine import clock
 from engine.analytics.agent_metrics import AgentFigures
 from engine.analytics.audio_quality import AudioQuality
 from engine.analytics.compliance_rules import Violation
 from engine.analytics.sentiment import Sentiment
 from engine.analytics.speakers import Speaker
-from engine.media import manifest
 from engine.siprec.facts import Vendor
 
 PLACES: Final = 3  # of what is rounded: a thousandth of a second, or of a score
 
-iso = lru_cache(maxsize=64)(manifest.iso)  # one moment is told in many messages
+iso = lru_cache(maxsize=64)(clock.iso)  # one moment is told in many messages
 
 
 def trend_of(speaker: Speaker, mood: Sentiment) -> dict[str, Any]:

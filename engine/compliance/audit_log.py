@@ -24,8 +24,8 @@ from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
+from engine.clock import iso
 from engine.compliance.errors import AuditLogInUse
-from engine.media.manifest import iso
 from engine.recordings.replacing import replacing
 
 Outcome: TypeAlias = Literal["success", "failure", "refused"]

@@ -7,16 +7,15 @@ import hashlib
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from engine.clock import iso, iso_or_none
 from engine.compliance.errors import ExportFailed
 from engine.compliance.requests import Exported
 from engine.errors import EngineError
-from engine.media.manifest import iso
 from engine.recordings.replacing import remove, replacing
 
 if TYPE_CHECKING:
@@ -50,10 +49,6 @@ def without_secrets(text: str) -> str:
 def plain_name(call_id: str) -> str:
     """What of a Call-ID may be part of a file's name."""
     return _UNSAFE.sub("", call_id)[:NAME_MAX_CHARS] or "call"
-
-
-def _iso(at: float | None) -> str | None:
-    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -117,7 +112,7 @@ def _cdr(records: Sequence[Record], stored: Stored) -> dict[str, Any]:
     begun = min((record.started_at for record in records), default=call.get("started_at"))
     ended = max((record.started_at + record.duration_ms / 1000 for record in records), default=call.get("ended_at"))
     return {
-        "started_at": _iso(begun), "ended_at": _iso(ended), "duration_ms": sum(record.duration_ms for record in records) if records else call.get("duration_ms"),
+        "started_at": iso_or_none(begun), "ended_at": iso_or_none(ended), "duration_ms": sum(record.duration_ms for record in records) if records else call.get("duration_ms"),
         "recordings": len(records), "vendor": records[-1].vendor if records else "", "participants": sorted({each for record in records for each in record.participants}),
         "correlation": sorted({each for record in records for each in record.correlation}), "call": call,
     }  # fmt: skip
@@ -125,12 +120,12 @@ def _cdr(records: Sequence[Record], stored: Stored) -> dict[str, Any]:
 
 def _recording(record: Record, document: SessionDocument | None) -> dict[str, Any]:
     return {
-        "recording_id": record.recording_id, "started_at": _iso(record.started_at), "duration_ms": record.duration_ms, "manifest_sha256": record.manifest_sha256,
+        "recording_id": record.recording_id, "started_at": iso_or_none(record.started_at), "duration_ms": record.duration_ms, "manifest_sha256": record.manifest_sha256,
         "files": [
             {"name": _member(record, file), "role": file.role, "format": file.format, "bytes": file.bytes, "sha256": file.sha256, "tracks": list(file.tracks)}
             for file in record.files
         ],
-        "redactions": msgspec.to_builtins(record.redactions), "policy": record.policy, "expires_at": _iso(record.expires_at),
+        "redactions": msgspec.to_builtins(record.redactions), "policy": record.policy, "expires_at": iso_or_none(record.expires_at),
         "metadata": [] if document is None else [msgspec.to_builtins(body) | {"content": without_secrets(body.content)} for body in document.bodies],
         "headers": [] if document is None else [list(header) for header in document.headers],
     }  # fmt: skip

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from engine.bus import BusError
+from engine.clock import iso
 from engine.compliance import bundle, proof
 from engine.compliance.audit_log import reference_of
 from engine.compliance.bundle import Stored, exports_of, stored_of
 from engine.compliance.errors import CallHeld, UnknownCall
 from engine.compliance.requests import ErasedFile, ErasedRecording, Exported, Receipt
 from engine.errors import EngineError
-from engine.media.manifest import iso
 from engine.recordings.catalogue import tombstone_of
 from engine.recordings.errors import RecordingHeld
 from engine.recordings.replacing import remove, replacing

@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from engine.media.manifest import Channel, Interval, IntervalType, Manifest, iso
+from engine.clock import iso
+from engine.media.manifest import Channel, Interval, IntervalType, Manifest
 from engine.media.plane import MediaPlane, MediaStream
 from engine.media.recorder import Leg, Plan, Recorder, Recording
 from engine.rtp.quality import rate

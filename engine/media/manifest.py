@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -82,11 +81,6 @@ class ChainHead(msgspec.Struct, frozen=True):
     before: str
     name: str
     sha256: str
-
-
-def iso(seconds: float) -> str:
-    """A time in ISO 8601 with milliseconds, UTC."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def encode(manifest: Manifest) -> bytes:

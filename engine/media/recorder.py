@@ -19,10 +19,11 @@ from typing import Final, Literal, TypeVar
 import msgspec
 
 from engine._native import writer as native
+from engine.clock import iso
 from engine.media.disk_threads import DiskThreads
 from engine.media.errors import NotSealed, RecordingFull, RecordingRefused
 from engine.media.joining import WAV_FORMATS, merge, pad
-from engine.media.manifest import Channel, Interval, Manifest, State, iso
+from engine.media.manifest import Channel, Interval, Manifest, State
 from engine.media.sealing import Sealing, seal_all
 from engine.media.staging import Folder, Staged, StagedFile, check_id, restage, stage, unstage
 

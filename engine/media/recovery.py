@@ -16,9 +16,10 @@ from typing import Final
 
 import msgspec
 
+from engine.clock import iso
 from engine.errors import EngineError
 from engine.media.joining import frames_in, merge, pad
-from engine.media.manifest import Manifest, iso, problems
+from engine.media.manifest import Manifest, problems
 from engine.media.sealing import seal
 from engine.media.staging import PLAN_SUFFIX, SPARE, Folder, Staged, unstage
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
+from engine.clock import iso
 from engine.config.document import Realtime
 
 EVENT_MAX_BYTES: Final = 1 << 20
@@ -63,11 +63,6 @@ def event_of(payload: dict[str, Any], now: float, new_id: Callable[[], str]) -> 
     return Event(message_id, str(call_id), event_type_of(payload), now, body)
 
 
-def iso(at: float) -> str:
-    """A time as documents have it: ISO 8601 with milliseconds, UTC."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def wrapped(batch_id: str, events: Sequence[Event], now: float) -> bytes:
     """Several documents in one: `batch_id, timestamp, message_count, messages[]`."""
     return msgspec.json.encode(
@@ -75,4 +70,4 @@ def wrapped(batch_id: str, events: Sequence[Event], now: float) -> bytes:
     )
 
 
-__all__ = ["EVENT_MAX_BYTES", "Event", "event_of", "event_type_of", "is_wanted", "iso", "wrapped"]
+__all__ = ["EVENT_MAX_BYTES", "Event", "event_of", "event_type_of", "is_wanted", "wrapped"]

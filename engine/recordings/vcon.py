@@ -15,7 +15,8 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.media.manifest import Interval, Manifest, iso
+from engine.clock import iso
+from engine.media.manifest import Interval, Manifest
 from engine.recordings.catalogue import Catalogue, chosen
 from engine.recordings.errors import NotRecorded
 from engine.recordings.record import KeptFile, Record

@@ -5,13 +5,13 @@ A participant has a place, which is its own for as long as the session lasts: fi
 
 from __future__ import annotations
 
-import datetime
 from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
+from engine.clock import iso
 from engine.siprec.facts import Party
 from engine.siprec.identities import address_of, is_placeholder
 from engine.siprec.metadata import CommunicationSession, Group, Metadata, Participant, Stream, instant
@@ -60,7 +60,7 @@ class _Member:
     def facts(self) -> Party:
         return Party(
             place=self.place, participant_id=self.identifier, aor=address_of(self.aors[0]) if self.aors else "", name=self.names[0] if self.names else "", role=self.role,
-            joined=_iso(self.joined), left="" if self.left is None else _iso(self.left), aors=self.aors, session_ids=self.was_in,
+            joined=iso(self.joined), left="" if self.left is None else iso(self.left), aors=self.aors, session_ids=self.was_in,
         )  # fmt: skip
 
 
@@ -358,10 +358,6 @@ def _with(known: tuple[str, ...], more: Iterable[str]) -> tuple[str, ...]:
 
 def _identity(stream: Stream) -> str:
     return stream.stream_id or stream.label
-
-
-def _iso(at: float) -> str:
-    return datetime.datetime.fromtimestamp(at, datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _time(text: str, at: float) -> float:

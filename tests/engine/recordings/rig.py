@@ -16,10 +16,11 @@ import numpy as np
 
 from engine._native import writer as native
 from engine.bus import Bus
+from engine.clock import iso
 from engine.config import Config
 from engine.keeping import Keeping
 from engine.media.manifest import Channel, Interval
-from engine.media.recorder import Leg, Plan, Recorder, iso
+from engine.media.recorder import Leg, Plan, Recorder
 from engine.recordings.catalogue import Catalogue
 from engine.recordings.pipeline import Pipeline
 from engine.recordings.places import Places
