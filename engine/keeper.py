@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import importlib
 import logging
 import os
-import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
 
 import uvloop
 
@@ -26,6 +24,7 @@ from engine import log as process_log
 from engine.bus import Bus, BusError, Limits, Message, open_bus
 from engine.bus.machines import Machines, place_of
 from engine.bus.presence import BEAT_S, HUB_GONE_S, keep_beating
+from engine.child import GRACE_S, STATUS_SUBJECT, WorkerStatus, collect_seldom, parser_of, stopped_by_signals
 from engine.config import Config, ConfigError, Loaded, load_environment
 from engine.errors import EngineError
 from engine.health import Result
@@ -35,9 +34,7 @@ from engine.recordings.places import Places
 from engine.recordings.service import RecordingsService
 from engine.store import Store, StoreError
 from engine.supervisor import RELOAD_TOPIC, rss_bytes
-from engine.worker import COLLECT_AT, STATUS_SUBJECT, WorkerStatus
 
-GRACE_S: Final = 8.0
 STORE_FIRST_S, STORE_LAST_S = 0.5, 30.0
 # Texts of thousands of calls come in bursts.
 QUEUE_MESSAGES, QUEUE_BYTES = 65_536, 64 << 20
@@ -226,18 +223,6 @@ class Keeper:
         log.info("%s reloaded its configuration", self._bus.name)
 
 
-@contextmanager
-def _stopped_by_signals(keeper: Keeper) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, keeper.stop)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-
-
 async def _work(arguments: argparse.Namespace) -> int:
     limits = Limits(connect_s=arguments.connect_s, queue_messages=QUEUE_MESSAGES, queue_bytes=QUEUE_BYTES)
     try:
@@ -246,10 +231,8 @@ async def _work(arguments: argparse.Namespace) -> int:
         async with AsyncExitStack() as stack:
             bus = await stack.enter_async_context(await open_bus(arguments.bus, arguments.name, limits))
             keeper = Keeper(loaded, bus)
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(*COLLECT_AT)
-            with _stopped_by_signals(keeper):
+            collect_seldom()
+            with stopped_by_signals(keeper.stop):
                 await keeper.run(beat_s=arguments.beat_s, hub_gone_s=arguments.hub_gone_s, grace_s=arguments.grace_s)
     except (BusError, EngineError, OSError, ValueError) as error:
         log.error("%s ends: %s", arguments.name, error)
@@ -259,13 +242,8 @@ async def _work(arguments: argparse.Namespace) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns 0 after a drain, 1 when there is no bus or no configuration."""
-    parser = argparse.ArgumentParser(prog="python -m engine.keeper", description="The keeper of what calls leave behind.")
-    parser.add_argument("--bus", required=True, help="url of the bus: unix:///...")
+    parser = parser_of("engine.keeper", "The keeper of what calls leave behind.")
     parser.add_argument("--name", default=KEEPER, help="name on the bus")
-    parser.add_argument("--connect-s", type=float, default=10.0, help="seconds to find the bus at the start")
-    parser.add_argument("--beat-s", type=float, default=BEAT_S, help="seconds between signs of life")
-    parser.add_argument("--hub-gone-s", type=float, default=HUB_GONE_S, help="seconds without a bus before it gives up")
-    parser.add_argument("--grace-s", type=float, default=GRACE_S, help="seconds to finish what was begun")
     options = parser.parse_args(arguments)
     return uvloop.run(_work(options))
 

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import logging
 import os
-import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 
-import msgspec
 import uvloop
 
 from engine.bus import Bus, BusError, Limits, Message, open_bus
 from engine.bus.presence import BEAT_S, HUB_GONE_S, HUB_VARIABLE, keep_beating
+from engine.child import GRACE_S, STATUS_SUBJECT, WorkerStatus, collect_seldom, parser_of, stopped_by_signals
 from engine.config import ConfigError, load_environment
 from engine.errors import EngineError
 from engine.sip_worker import SipWorker, folder_of
@@ -30,27 +28,9 @@ from engine.siprec.service import SessionService
 from engine.supervisor import RELOAD_TOPIC, rss_bytes
 from engine.trace.live_service import LiveService
 
-STATUS_SUBJECT = "worker.status"
-GRACE_S = 8.0
-# Calls leave no cycles behind. The young are looked through often, since each look delays whoever calls just then: 2,000 take well under a
-# millisecond, 20,000 took eight. All that lives is looked through every 40 million objects.
-COLLECT_AT = (2_000, 20_000, 100)
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 log = logging.getLogger("trunkline.worker")
-
-
-class WorkerStatus(msgspec.Struct, frozen=True):
-    """A worker, for those who ask."""
-
-    name: str
-    pid: int
-    state: str
-    calls: int
-    uptime_s: float
-    rss_bytes: int | None
-    reloads: int
-    sip: dict[str, int] = {}
 
 
 class Worker:
@@ -125,18 +105,6 @@ class Worker:
         log.info("%s reloaded its configuration", self._bus.name)
 
 
-@contextmanager
-def _stopped_by_signals(worker: Worker) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, worker.stop)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-
-
 async def _sip(arguments: argparse.Namespace) -> SipWorker | None:
     """The SIP side, listening; None where there is none. Raises ValueError, OSError and ConfigError."""
     if not arguments.of:
@@ -172,10 +140,8 @@ async def _work(arguments: argparse.Namespace) -> int:
             worker = Worker(bus, hub, sip=sip)
             if sip is not None:
                 worker.reload_hooks.append(partial(_reload_sip, sip))
-                gc.collect()
-                gc.freeze()
-                gc.set_threshold(*COLLECT_AT)
-            with _stopped_by_signals(worker):
+                collect_seldom()
+            with stopped_by_signals(worker.stop):
                 await worker.run(
                     beat_s=arguments.beat_s, hub_gone_s=arguments.hub_gone_s, grace_s=arguments.grace_s
                 )
@@ -187,14 +153,9 @@ async def _work(arguments: argparse.Namespace) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns 0 after a drain, 1 when there is no bus."""
-    parser = argparse.ArgumentParser(prog="python -m engine.worker", description="An engine worker.")
-    parser.add_argument("--bus", required=True, help="url of the bus: unix:///... or amqp://...")
+    parser = parser_of("engine.worker", "An engine worker.")
     parser.add_argument("--name", required=True, help="name on the bus, such as worker.0")
     parser.add_argument("--of", type=int, default=0, help="take SIP, as one of so many workers that share the ports")
-    parser.add_argument("--connect-s", type=float, default=10.0, help="seconds to find the bus at the start")
-    parser.add_argument("--beat-s", type=float, default=BEAT_S, help="seconds between signs of life")
-    parser.add_argument("--hub-gone-s", type=float, default=HUB_GONE_S, help="seconds without a bus before it gives up")
-    parser.add_argument("--grace-s", type=float, default=GRACE_S, help="seconds to finish what was begun")
     parser.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     options = parser.parse_args(arguments)
     logging.basicConfig(level=options.log_level, format=LOG_FORMAT)
@@ -205,4 +166,4 @@ if __name__ == "__main__":
     sys.exit(main())
 
 
-__all__ = ["Worker", "WorkerStatus", "main"]
+__all__ = ["Worker", "main"]
