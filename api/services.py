@@ -24,7 +24,7 @@ from api.scopes import Roles
 from api.sockets.hub import Hub as Sockets
 from engine import log as process_log
 from engine.bus import Bus, BusError
-from engine.bus.machines import Machines, place_of
+from engine.bus.machines import announce, machines_of, place_of
 from engine.config import (
     Config,
     ConfigError,
@@ -91,7 +91,7 @@ class Services:
         self.metrics.uptime.set(self.started_at)
         self.analyses = Analyses(loaded.config.http.analysis_threads)
         self.authenticator = self._authenticator() if auth_required(loaded.config) else None
-        self.machines = self._machines()
+        self.machines = machines_of(loaded.config.bus.url, bus.name if bus is not None else "api")
         self.telemetry = self._telemetry()
         self.sockets = Sockets(
             bus=bus, machines=self.machines, machine=place_of(socket.gethostname(), 0, "").partition(".")[0], recheck=self.authenticator,
@@ -170,11 +170,6 @@ class Services:
         )
         return plans, Budget(self.store.quotas, plans, self.clock)
 
-    def _machines(self) -> Machines | None:
-        url = self.config.bus.url
-        name = self.bus.name if self.bus is not None else "api"
-        return Machines(url, place_of(socket.gethostname(), os.getpid(), name)) if url else None
-
     def _telemetry(self) -> Telemetry | None:
         told = self.config.telemetry
         if not told.otlp_endpoint:
@@ -186,13 +181,7 @@ class Services:
 
     async def announce(self, topic: str, payload: Any) -> None:
         """Tells the processes of this machine, and of the others where there is a bus between them. A bus that is away is logged."""
-        if self.bus is not None:
-            try:
-                await self.bus.publish(topic, payload)
-            except BusError as error:
-                log.warning("%s was not told: %s", topic, error)
-        if self.machines is not None:
-            await self.machines.publish(topic, payload)
+        await announce(self.bus, self.machines, topic, payload)
 
     # ---- reload ----
 

@@ -11,18 +11,17 @@ import asyncio
 import importlib
 import logging
 import os
-import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any
+from functools import partial
 
 import uvloop
 
 from engine import log as process_log
 from engine.bus import Bus, BusError, Limits, Message, open_bus
-from engine.bus.machines import Machines, place_of
+from engine.bus.machines import announce, machines_of
 from engine.bus.presence import BEAT_S, HUB_GONE_S, keep_beating
 from engine.child import GRACE_S, STATUS_SUBJECT, WorkerStatus, collect_seldom, parser_of, stopped_by_signals
 from engine.config import Config, ConfigError, Loaded, load_environment
@@ -99,19 +98,15 @@ class Keeper:
         self._stop = asyncio.Event()
         self._reloads = 0
         self.store = OpenedStore(loaded)
+        self._machines = machines_of(loaded.config.bus.url, bus.name)
         places = Places(lambda: self.keeping.config, loaded.data_dir, clock)
         catalogue = Catalogue(loaded.data_dir / loaded.config.recording.directory, storage=places.storage_for, vault=places.vault, clock=clock)
-        self.keeping = Keeping(loaded.config, loaded.data_dir, bus, self.store.get, clock, catalogue, self._announce)
-        self._machines = self._between_machines(loaded.config)
+        self.keeping = Keeping(loaded.config, loaded.data_dir, bus, self.store.get, clock, catalogue, partial(announce, bus, self._machines))
         self.services: dict[str, Service] = {}
         self._failed: dict[str, str] = {}
         for module, name in wanted_services(loaded.config):
             self._make(module, name)
         self.recordings = RecordingsService(self.keeping, places)
-
-    def _between_machines(self, config: Config) -> Machines | None:
-        url = config.bus.url
-        return Machines(url, place_of(socket.gethostname(), os.getpid(), self._bus.name)) if url else None
 
     def _make(self, module: str, name: str) -> None:
         try:
@@ -182,14 +177,6 @@ class Keeper:
         self._stop.set()
 
     # ---- bus ----
-
-    async def _announce(self, topic: str, payload: Any) -> None:
-        try:
-            await self._bus.publish(topic, payload)
-        except BusError as error:
-            log.warning("%s was not told: %s", topic, error)
-        if self._machines is not None:
-            await self._machines.publish(topic, payload)
 
     async def _status(self, message: Message) -> WorkerStatus:
         return WorkerStatus(

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import re
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -95,4 +97,20 @@ class Machines:
             await self._bus.close()
 
 
-__all__ = ["Machines", "place_of"]
+def machines_of(url: str, name: str) -> Machines | None:
+    """The place of this process between machines, not yet sought; None where there is no `url`, and so no bus between them. `name` is its name on this machine."""
+    return Machines(url, place_of(socket.gethostname(), os.getpid(), name)) if url else None
+
+
+async def announce(bus: Bus | None, machines: Machines | None, topic: str, payload: Any) -> None:
+    """Tells the processes of this machine, and of the others where there is a bus between them. A bus that is away is logged."""
+    if bus is not None:
+        try:
+            await bus.publish(topic, payload)
+        except BusError as error:
+            log.warning("%s was not told: %s", topic, error)
+    if machines is not None:
+        await machines.publish(topic, payload)
+
+
+__all__ = ["Machines", "announce", "machines_of", "place_of"]
