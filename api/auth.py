@@ -30,8 +30,8 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from api.errors import ApiError
 from api.keys import PREFIX, digest_of, is_well_formed, same_digest
-from api.scopes import ALL, Roles, granted, needed_by
-from engine.store import KeyRow
+from api.scopes import ADMIN, ALL, Roles, granted, needed_by
+from engine.store import KeyRow, Owner
 
 log = logging.getLogger("trunkline.auth")
 
@@ -770,8 +770,14 @@ def principal_of(request: Any) -> Principal:
     return principal
 
 
+def visible_to(request: Any) -> Owner | None:
+    """Whose the things are that a caller may see: everybody's, None, for an administrator and on a server that asks for no key."""
+    principal = principal_of(request)
+    return None if principal.kind == "local" or principal.may(ADMIN) else Owner(principal.owner, principal.team)
+
+
 __all__ = [
     "ANONYMOUS", "LOOPBACK_HOSTS", "AuthUnavailable", "Authenticator", "ExpiredCredential", "Failures", "Forbidden",
     "Identify", "InvalidCredential", "JwtKey", "JwtSettings", "KeyReader", "NoApiAccess", "Principal", "RevokedKey", "Tokens",
-    "TooManyFailures", "Unauthorized", "client_address", "local_principal", "principal_of",
+    "TooManyFailures", "Unauthorized", "client_address", "local_principal", "principal_of", "visible_to",
 ]  # fmt: skip

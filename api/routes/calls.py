@@ -16,11 +16,11 @@ from litestar import Request, Response, delete, get
 from litestar.params import Parameter
 from litestar.response import Stream
 
-from api.auth import principal_of
+from api.auth import principal_of, visible_to
 from api.errors import InvalidParameter, NotFound
-from api.scopes import ADMIN, requires
+from api.scopes import requires
 from engine.clock import iso, iso_or_none
-from engine.store import BadCursor, CallFilter, CallRow, FindingRow, MessageRow, Owner, StreamRow
+from engine.store import BadCursor, CallFilter, CallRow, FindingRow, MessageRow, StreamRow
 from engine.trace.finding import SEVERITIES
 
 PAGE_MAX, PAGE = 500, 50
@@ -129,16 +129,8 @@ def _party(user: str, host: str) -> str:
     return f"{user}@{host}" if user and host else user or host
 
 
-def _visible_to(request: Request[Any, Any, Any]) -> Owner | None:
-    """Whose calls the caller may see: all for an administrator and on a server that asks for no key."""
-    principal = principal_of(request)
-    if principal.kind == "local" or principal.may(ADMIN):
-        return None
-    return Owner(principal.owner, principal.team)
-
-
 async def _call(request: Request[Any, Any, Any], call_id: str) -> CallRow:
-    row: CallRow | None = await request.app.state.services.store.calls.get(call_id[:512], visible_to=_visible_to(request))
+    row: CallRow | None = await request.app.state.services.store.calls.get(call_id[:512], visible_to=visible_to(request))
     if row is None:
         raise NotFound("There is no such call")
     return row
@@ -186,7 +178,7 @@ async def list_calls(
     )  # fmt: skip
     try:
         rows, following = await request.app.state.services.store.calls.list(
-            wanted, cursor=cursor, limit=limit, visible_to=_visible_to(request)
+            wanted, cursor=cursor, limit=limit, visible_to=visible_to(request)
         )
     except BadCursor as error:
         raise InvalidParameter("cursor: not one of this server's cursors") from error

@@ -14,10 +14,10 @@ import msgspec
 from litestar import Request, Response, get
 from litestar.params import Parameter
 
-from api.auth import principal_of
+from api.auth import principal_of, visible_to
 from api.errors import Busy, NotFound
 from api.routes.calls import LADDER, TEXT, MessageList, MessageView, masked
-from api.scopes import ADMIN, requires
+from api.scopes import requires
 from engine.clock import iso
 from engine.trace.finding import Finding
 
@@ -60,11 +60,6 @@ class LiveFindingList(msgspec.Struct):
     until: str
 
 
-def _sees_all(request: Request[Any, Any, Any]) -> bool:
-    principal = principal_of(request)
-    return principal.kind == "local" or principal.may(ADMIN)
-
-
 def _view(call: LiveCall) -> LiveCallView:
     return LiveCallView(call.call_id, call.state, iso(call.began_ns / 1e9), call.messages, call.omitted)
 
@@ -83,7 +78,7 @@ async def _trace(request: Request[Any, Any, Any], call_id: str) -> LiveTrace:
     from engine.trace.live_service import MESSAGES_SUBJECT, CallWanted, ask
 
     services: Services = request.app.state.services
-    if not _sees_all(request) or len(call_id) > CALL_ID_MAX_CHARS:
+    if visible_to(request) is not None or len(call_id) > CALL_ID_MAX_CHARS:
         raise NotFound("There is no such live call")
     workers = await _workers(services)
     if services.bus is None:
@@ -118,7 +113,7 @@ async def list_live_calls(
     from engine.trace.live_service import CallsWanted, ask_calls
 
     services: Services = request.app.state.services
-    if not _sees_all(request):
+    if visible_to(request) is not None:
         return LiveCallList([], {}, 0)
     workers = await _workers(services)
     if services.bus is None:

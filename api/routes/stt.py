@@ -12,9 +12,9 @@ import msgspec
 from litestar import Request, Response, get, post
 from litestar.params import Parameter
 
-from api.auth import principal_of
+from api.auth import principal_of, visible_to
 from api.errors import ApiError, InvalidParameter, MissingParameter, NotFound
-from api.scopes import ADMIN, requires
+from api.scopes import requires
 from engine.clock import iso, iso_or_none
 from engine.compliance.audit_log import reference_of
 from engine.speech.jobs import (
@@ -31,7 +31,7 @@ from engine.speech.jobs import (
 )
 from engine.store import BadCursor
 from engine.store.jobs import Figures
-from engine.store.rows import JobRow, Owner
+from engine.store.rows import JobRow
 
 if TYPE_CHECKING:
     from api.services import Services
@@ -162,12 +162,6 @@ def _services(request: Request[Any, Any, Any]) -> Services:
     return services
 
 
-def _owner(request: Request[Any, Any, Any]) -> Owner | None:
-    """Who may see what: None is all."""
-    principal = principal_of(request)
-    return None if principal.kind == "local" or principal.may(ADMIN) else Owner(principal.owner, principal.team)
-
-
 def _view(row: JobRow) -> JobView:
     wanted = msgspec.convert(row.payload, Wanted)
     status, result = status_of(row), row.result
@@ -255,7 +249,7 @@ async def list_jobs(
     about = ("call_uuid", call_uuid) if call_uuid else None
     try:
         rows, following = await _services(request).store.jobs.list(
-            cursor, limit=limit, state=STATES[status] if status else None, kind=KIND, about=about, visible_to=_owner(request)
+            cursor, limit=limit, state=STATES[status] if status else None, kind=KIND, about=about, visible_to=visible_to(request)
         )
     except BadCursor as error:
         raise InvalidParameter("cursor: not one of this server's cursors") from error
@@ -266,7 +260,7 @@ async def list_jobs(
 @get("/api/stt/jobs/{job_id:str}", opt={"scopes": requires("stt.read"), "errors": (404, 503)}, tags=["speech"])
 async def get_job(request: Request[Any, Any, Any], job_id: str) -> OneJob:
     """One transcription job."""
-    row = await _services(request).store.jobs.get(job_id, _owner(request))
+    row = await _services(request).store.jobs.get(job_id, visible_to(request))
     if row is None or row.kind != KIND:
         raise NotFound("There is no such job")
     return OneJob(_view(row), "Job found")
