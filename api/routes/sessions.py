@@ -238,6 +238,11 @@ def _all_answered(silent: list[str], done: int, verb: str) -> None:
         raise PartlyDone(f"{done} sessions were {verb}; {', '.join(silent)} did not answer, so their sessions may not be", {"Retry-After": "1"})
 
 
+def _changed(request: Request[Any, Any, Any], status: PauseStatus) -> PauseView:
+    request.state.audit = (reference_of(status.session_id), {"recording": status.recording_paused, "transcription": status.transcription_paused})
+    return pause_view(status)
+
+
 @post(
     "/api/sessions/{call_id:str}/pause", status_code=200,
     opt={**PAUSING, "audit": "sessions.pause", "errors": (*PAUSING["errors"], 413), "body": _wish(PauseWish)}, tags=["sessions"],
@@ -256,8 +261,7 @@ async def pause_session(request: Request[Any, Any, Any], call_id: str) -> PauseV
         status = await engines.ask(ARM_SUBJECT, wanted, PauseStatus)
         with contextlib.suppress(UnknownSession):  # it may have begun between the two questions
             status = await engines.ask(PAUSE_SUBJECT, wanted, PauseStatus)
-    request.state.audit = (reference_of(status.session_id), {"recording": status.recording_paused, "transcription": status.transcription_paused})
-    return pause_view(status)
+    return _changed(request, status)
 
 
 @post(
@@ -270,8 +274,7 @@ async def resume_session(request: Request[Any, Any, Any], call_id: str) -> Pause
     wish = await _body(request, ResumeWish)
     wanted = PauseWanted(id=_known(call_id), recording=wish.resume_recording, transcription=wish.resume_transcription, actor=actor, reason=wish.reason)
     status = await _engines(request).ask(RESUME_SUBJECT, wanted, PauseStatus)
-    request.state.audit = (reference_of(status.session_id), {"recording": status.recording_paused, "transcription": status.transcription_paused})
-    return pause_view(status)
+    return _changed(request, status)
 
 
 @get("/api/sessions/{call_id:str}/pause-status", opt=PAUSING, tags=["sessions"])
@@ -288,6 +291,12 @@ async def _of_all(request: Request[Any, Any, Any], subject: str, wanted: PauseWa
     return statuses
 
 
+async def _change_all(request: Request[Any, Any, Any], subject: str, wanted: PauseWanted, verb: str) -> Paused:
+    statuses = await _of_all(request, subject, wanted, verb)
+    request.state.audit = ("", {"sessions": len(statuses)})
+    return Paused(f"{len(statuses)} sessions {verb}", statuses)
+
+
 @post(
     "/api/sessions/pause-all", status_code=200,
     opt={**PAUSING, "audit": "sessions.pause_all", "errors": (*PAUSING["errors"], 413), "body": _wish(PauseWish)}, tags=["sessions"],
@@ -297,9 +306,7 @@ async def pause_all(request: Request[Any, Any, Any]) -> Paused:
     actor = await _admit(request, WRITE)
     wish = await _body(request, PauseWish)
     wanted = PauseWanted(recording=wish.pause_recording, transcription=wish.pause_transcription, actor=actor, reason=wish.reason)
-    statuses = await _of_all(request, PAUSE_SUBJECT, wanted, "paused")
-    request.state.audit = ("", {"sessions": len(statuses)})
-    return Paused(f"{len(statuses)} sessions paused", statuses)
+    return await _change_all(request, PAUSE_SUBJECT, wanted, "paused")
 
 
 @post(
@@ -311,9 +318,7 @@ async def resume_all(request: Request[Any, Any, Any]) -> Paused:
     actor = await _admit(request, WRITE)
     wish = await _body(request, ResumeWish)
     wanted = PauseWanted(recording=wish.resume_recording, transcription=wish.resume_transcription, actor=actor, reason=wish.reason)
-    statuses = await _of_all(request, RESUME_SUBJECT, wanted, "resumed")
-    request.state.audit = ("", {"sessions": len(statuses)})
-    return Paused(f"{len(statuses)} sessions resumed", statuses)
+    return await _change_all(request, RESUME_SUBJECT, wanted, "resumed")
 
 
 @get(["/api/sessions/pause-status", "/api/sessions/all-status"], opt=PAUSING, tags=["sessions"])
