@@ -24,7 +24,7 @@ from engine.bus import Bus, BusError, Limits, Message, open_bus
 from engine.bus.machines import announce, machines_of
 from engine.bus.presence import BEAT_S, HUB_GONE_S, keep_beating
 from engine.child import GRACE_S, STATUS_SUBJECT, WorkerStatus, collect_seldom, parser_of, stopped_by_signals
-from engine.config import Config, ConfigError, Loaded, load_environment
+from engine.config import ConfigError, Loaded, load_environment
 from engine.errors import EngineError
 from engine.health import Result
 from engine.keeping import HEALTH_SUBJECT, KEEPER, Keeping, Service
@@ -37,16 +37,13 @@ from engine.supervisor import RELOAD_TOPIC, rss_bytes
 STORE_FIRST_S, STORE_LAST_S = 0.5, 30.0
 # Texts of thousands of calls come in bursts.
 QUEUE_MESSAGES, QUEUE_BYTES = 65_536, 64 << 20
+# Module and class of each service beside the recordings' own, in the order in which they are made.
+SERVICES = (
+    ("engine.realtime.service", "RealtimeService"),
+    ("engine.analytics.service", "AnalyticsService"),
+    ("engine.compliance.service", "ComplianceService"),
+)
 log = logging.getLogger("trunkline.keeper")
-
-
-def wanted_services(config: Config) -> list[tuple[str, str]]:
-    """Module and class of each service beside the recordings' own, in the order in which they are made."""
-    return [
-        ("engine.realtime.service", "RealtimeService"),
-        ("engine.analytics.service", "AnalyticsService"),
-        ("engine.compliance.service", "ComplianceService"),
-    ]
 
 
 class OpenedStore:
@@ -104,16 +101,13 @@ class Keeper:
         self.keeping = Keeping(loaded.config, loaded.data_dir, bus, self.store.get, clock, catalogue, partial(announce, bus, self._machines))
         self.services: dict[str, Service] = {}
         self._failed: dict[str, str] = {}
-        for module, name in wanted_services(loaded.config):
+        for module, name in SERVICES:
             self._make(module, name)
         self.recordings = RecordingsService(self.keeping, places)
 
     def _make(self, module: str, name: str) -> None:
         try:
             self.services[name] = getattr(importlib.import_module(module), name)(self.keeping)
-        except ModuleNotFoundError as error:
-            if error.name != module:
-                raise
         except Exception as error:
             self._failed[name] = f"{type(error).__name__}: {error}"[:300]
             log.exception("%s cannot be made", name)
@@ -239,4 +233,4 @@ if __name__ == "__main__":
     sys.exit(main())
 
 
-__all__ = ["Keeper", "main", "wanted_services"]
+__all__ = ["Keeper", "main"]

@@ -89,7 +89,7 @@ Scenario = Callable[[Server], Awaitable[None]]
 @pytest.fixture
 def play(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Runs a scenario before such a server."""
-    monkeypatch.setattr(keepers, "wanted_services", lambda config: [])
+    monkeypatch.setattr(keepers, "SERVICES", ())
     folder = Path(tempfile.mkdtemp(prefix="tl-"))
 
     async def before_keeper(scenario: Scenario, wishes: dict[str, str]) -> None:

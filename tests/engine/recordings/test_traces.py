@@ -31,7 +31,7 @@ Scenario = Callable[[keepers.Keeper, Bus, Path], Awaitable[None]]
 @pytest.fixture
 def play(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Scenario], None]]:
     """Runs a scenario with a keeper and a worker that knows the call "live@x"; there is no store yet."""
-    monkeypatch.setattr(keepers, "wanted_services", lambda config: [])
+    monkeypatch.setattr(keepers, "SERVICES", ())
     monkeypatch.setattr(keepers, "STORE_LAST_S", 0.1)
     monkeypatch.setattr("engine.recordings.index.RETRY_LAST_S", 0.1)
     folder = Path(tempfile.mkdtemp(prefix="tl-"))
