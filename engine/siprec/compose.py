@@ -11,7 +11,6 @@ from engine.siprec.view import View
 
 METADATA: Final = "application/rs-metadata+xml"
 SNAPSHOT: Final = "application/rs-metadata-request"
-ACCEPT: Final = f"application/sdp, multipart/mixed, {METADATA}, application/rs-metadata"
 EXTENSION: Final = "urn:trunkline:siprec"
 _BOUNDARY: Final = "trunkline-siprec"
 _NO_XML: Final = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -97,4 +96,4 @@ def offer_with_request(description: bytes, reason: str = "") -> tuple[str, bytes
     return _multipart(description, media_type, request)
 
 
-__all__ = ["ACCEPT", "METADATA", "SNAPSHOT", "answer_body", "document", "offer_with_request", "snapshot_request"]
+__all__ = ["METADATA", "SNAPSHOT", "answer_body", "document", "offer_with_request", "snapshot_request"]

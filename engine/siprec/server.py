@@ -21,6 +21,7 @@ from engine.sip.flow import Flow
 from engine.sip.incoming import IncomingCall
 from engine.siprec.bodies import parts_of
 from engine.siprec.classify import OPTION, Peers, is_recording
+from engine.siprec.compose import METADATA
 from engine.siprec.control import ChangeKind, PauseSettings
 from engine.siprec.events import (
     QUALITY_TOPIC,
@@ -47,7 +48,7 @@ CODECS: Final[dict[str, tuple[CodecCapability, ...]]] = {
     "l16": (CodecCapability(name="L16", clock_rate_hz=8000), CodecCapability(name="L16", clock_rate_hz=16_000)),
 }
 SUITES: Final = ("AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32", "AES_256_CM_HMAC_SHA1_80", "AES_256_CM_HMAC_SHA1_32", "AEAD_AES_128_GCM", "AEAD_AES_256_GCM")
-MEDIA_TYPES: Final = ("application/rs-metadata+xml", "application/rs-metadata")
+MEDIA_TYPES: Final = (METADATA, "application/rs-metadata")
 COUNTED_AS: Final = {
     "received": "packets_total", "received_bytes": "bytes_total", "lost": "lost_total", "late": "late_total", "duplicate": "duplicate_total",
 }  # fmt: skip

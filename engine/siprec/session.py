@@ -51,7 +51,6 @@ VALUE_MAX_CHARS: Final = 1000
 CREDENTIALS: Final = frozenset({"authorization", "proxy-authorization"})
 RETRY_AFTER: Final[Header] = ("Retry-After", "30")
 _CNAME: Final = re.compile(rb"^a=ssrc:\d+ +cname:([^\r\n]{1,255})", re.MULTILINE)
-_REQUEST_TYPE: Final = "application/rs-metadata-request"
 log = logging.getLogger("trunkline.siprec")
 
 
@@ -95,7 +94,7 @@ class RecordingSession(CallUser):
         self._correlation: tuple[str, ...] = ()
         self._headers = vendor.headers_of(request)
         self._policy = vendor.CallPolicy()
-        self._accepts_requests = _REQUEST_TYPE in request.value("Accept").lower()
+        self._accepts_requests = compose.SNAPSHOT in request.value("Accept").lower()
         self._snapshot: str | None = None
         self._sequence = 0
         self._created_at = self._last_sip_at = server.now()

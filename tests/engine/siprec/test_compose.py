@@ -83,7 +83,3 @@ def test_a_snapshot_is_asked_for() -> None:
     content_type, offer = compose.offer_with_request(SDP, "lost <track>")
     found = parts_of(content_type.encode(), offer)
     assert (found.sdp, found.others, found.metadata) == (SDP, ((media_type, body),), b"")
-
-
-def test_what_is_accepted() -> None:
-    assert set(compose.ACCEPT.split(", ")) == {"application/sdp", "multipart/mixed", "application/rs-metadata+xml", "application/rs-metadata"}
