@@ -27,6 +27,7 @@ import msgspec
 from engine.clock import iso
 from engine.compliance.errors import AuditLogInUse
 from engine.recordings.replacing import replacing
+from engine.sip.credentials import redacted
 
 Outcome: TypeAlias = Literal["success", "failure", "refused"]
 ROTATE_BYTES: Final = 64 << 20
@@ -36,7 +37,6 @@ HEADERS_MAX: Final = 200
 VALUE_MAX_CHARS: Final = 8192
 HEADERS_MAX_CHARS: Final = 65_536
 PUBLIC: Final = ("audit", "audit_category", "audit_action", "audit_outcome", "event", "timestamp", "actor")
-SECRET_HEADERS: Final = frozenset({"authorization", "proxy-authorization", "authentication-info", "proxy-authentication-info", "cookie"})
 PROBLEMS_MAX: Final = 100
 _ROTATED: Final = re.compile(r"\.[0-9]{6}")
 
@@ -55,8 +55,7 @@ def shown_headers(headers: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     for number, (name, value) in enumerate(headers):
         if number >= HEADERS_MAX:
             break
-        hidden = name.lower() in SECRET_HEADERS and not value.startswith("[REDACTED-")
-        told = f"[REDACTED-{len(value)}]" if hidden else value[:VALUE_MAX_CHARS]
+        told = redacted(name, value)[:VALUE_MAX_CHARS]
         room -= len(name) + len(told)
         if room < 0:
             break

@@ -26,6 +26,7 @@ from engine.sdp.remote import RemoteDescription
 from engine.sip import bodies as sip_bodies
 from engine.sip.call import Call, CallError, CallUser, Ending, State, status_of
 from engine.sip.compose import Header
+from engine.sip.credentials import redacted
 from engine.sip.incoming import IncomingCall
 from engine.sip.message import Message
 from engine.siprec import compose, vendor, view
@@ -48,7 +49,6 @@ TAIL_S: Final = 0.2  # what was on its way when the BYE left
 WARNINGS_MAX: Final = 200
 HEADERS_MAX: Final = 100
 VALUE_MAX_CHARS: Final = 1000
-CREDENTIALS: Final = frozenset({"authorization", "proxy-authorization"})
 RETRY_AFTER: Final[Header] = ("Retry-After", "30")
 _CNAME: Final = re.compile(rb"^a=ssrc:\d+ +cname:([^\r\n]{1,255})", re.MULTILINE)
 log = logging.getLogger("trunkline.siprec")
@@ -66,9 +66,8 @@ def headers_of(message: Message) -> tuple[tuple[str, str], ...]:
     """All headers of a message, credentials left out."""
     told = []
     for name, value, *_ in message.tokens.headers[:HEADERS_MAX]:
-        shown = value.decode("utf-8", "replace")[:VALUE_MAX_CHARS]
-        word = name.decode("latin-1")[:VALUE_MAX_CHARS]
-        told.append((word, f"[REDACTED-{len(value)}]" if word.lower() in CREDENTIALS else shown))
+        word = name.decode("latin-1")
+        told.append((word[:VALUE_MAX_CHARS], redacted(word, value.decode("utf-8", "replace"))[:VALUE_MAX_CHARS]))
     return tuple(told)
 
 

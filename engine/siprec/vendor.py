@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from engine._native.sip import parameter
+from engine.sip.credentials import proves
 from engine.sip.message import Message, text
 from engine.siprec.elements import clean, duration_s, plain
 from engine.siprec.facts import Vendor
@@ -457,7 +458,7 @@ def headers_of(message: Message) -> tuple[tuple[str, str], ...]:
     kept = []
     for name, value, _, _ in message.tokens.headers:
         lowered = name.decode("latin-1").lower()
-        if (lowered in _KEPT or lowered.startswith(("x-", "p-"))) and not any(word in lowered for word in ("auth", "token", "secret", "api-key", "password")):
+        if (lowered in _KEPT or lowered.startswith(("x-", "p-"))) and not proves(lowered):
             kept.append((clean(name.decode("latin-1"), 64), clean(text(value), 1024)))
     return tuple(kept[:HEADERS_MAX])
 
