@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine._native import plane as native
+from engine._native.rtp_session import digit, event_of
 from engine._native.writer import Writer
 from engine.codecs import CodecUnavailable, opus
 from engine.errors import EngineError
@@ -31,7 +32,6 @@ from engine.srtp import functions_address
 Pcm = npt.NDArray[np.int16]
 Address = tuple[str, int]
 Random = Callable[[int], bytes]
-DIGITS: Final = "0123456789*#ABCD"
 PORT_TRIES: Final = 64
 TAKEN: Final = (errno.EADDRINUSE, errno.EACCES)  # by somebody else; what else goes wrong would go wrong with every port
 log = logging.getLogger("trunkline.media")
@@ -167,8 +167,8 @@ class MediaStream:
         """Sends digits as telephone-event (RFC 4733). Raises ValueError for what is none, or where it was not negotiated."""
         if self.settings.send_event is None:
             raise ValueError("the other end takes no telephone-event")
-        events = [DIGITS.find(digit) for digit in digits.upper()]
-        if min(events, default=0) < 0:
+        events = [event for one in digits if (event := event_of(one)) is not None]
+        if len(events) < len(digits):
             raise ValueError("digits are 0-9, *, # and A-D")
         for event in events:
             self._plane.native.digit(self.index, event, duration_ms=duration_ms, pause_ms=pause_ms)
@@ -407,12 +407,12 @@ class MediaPlane:
                 listener.on_pcm(stream, subject, position, c)
             case "started":
                 listener.on_started(stream, a, b, subject)
-            case "digit-begun" if a < len(DIGITS):
-                listener.on_digit(stream, DIGITS[a], in_band=bool(c))
+            case "digit-begun" if name := digit(a):
+                listener.on_digit(stream, name, in_band=bool(c))
             case "digit-begun":
                 listener.on_event(stream, a)
-            case "digit-ended" if a < len(DIGITS):
-                listener.on_digit_end(stream, DIGITS[a], b, in_band=bool(c))
+            case "digit-ended" if name := digit(a):
+                listener.on_digit_end(stream, name, b, in_band=bool(c))
             case "ssrc-changed":
                 listener.on_ssrc_changed(stream, a, b)
             case "moved":
@@ -487,4 +487,4 @@ def _bound_pair(host: str, port: int, rtcp: bool) -> tuple[socket.socket, socket
         raise
 
 
-__all__ = ["DIGITS", "MediaFull", "MediaPlane", "MediaPort", "MediaStream", "Mix", "Pcm", "StreamListener"]
+__all__ = ["MediaFull", "MediaPlane", "MediaPort", "MediaStream", "Mix", "Pcm", "StreamListener"]
