@@ -32,6 +32,7 @@ from engine.sip.incoming import IncomingCall
 BLOCKS: Final = 16_384  # of 4 KiB: a second of 1,000 calls, while the disk rests
 RECORDINGS: Final = 4_096
 STREAMS: Final = 4_096
+ANY_ADDRESS: Final = ("0.0.0.0", "::")
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_-]+")
 log = logging.getLogger("trunkline.media")
 
@@ -89,6 +90,10 @@ class MediaWorker:
     def _fault(self, recording: Recording | None, text: str) -> None:
         self.failed += 1
 
+    def bound_to(self, host: str) -> str:
+        """What the ports of a call's media are bound to, for those who reach us at a host; "" for the address that all are bound to."""
+        return host if self.plane.settings.host in ANY_ADDRESS else ""
+
     def terms(self, host: str) -> Terms:
         """What a call that is answered here agrees to."""
         return Terms(host=host, codecs=(PCMU, PCMA, G722), streams_max=2, srtp="optional")
@@ -110,8 +115,7 @@ class AnsweredMedia:
         self._worker = worker
         self._call_id = call_id
         policy = PathPolicy(source="learn", idle_sends=mode == "record")
-        bound = worker.plane.settings.host
-        self.media = CallMedia(worker.plane, policy, host=host if bound in ("0.0.0.0", "::") else "", advertised=advertised)
+        self.media = CallMedia(worker.plane, policy, host=worker.bound_to(host), advertised=advertised)
         self.session = Negotiation(worker.terms(advertised or host), self.media.transport, random=secrets.token_bytes)
         self._policy = policy
         self._recording: CallRecording | None = None

@@ -179,10 +179,6 @@ class RecordingServer:
             srtp="required" if network.require_srtp else "optional", best_effort=True, rtcp_mux=True,
         )  # fmt: skip
 
-    def bound_to(self, host: str) -> str:
-        """What media ports are bound to, for those who reach us at a host; "" for the address that all are bound to."""
-        return host if self.media.plane.settings.host in ("0.0.0.0", "::") else ""
-
     @property
     def advertised(self) -> str:
         """The address that others are told; "" for the one that they reach us by."""

@@ -101,7 +101,7 @@ class RecordingSession(CallUser):
         self._remote = call.flow.peer
         self._transport = call.flow.transport
         host = server.host_toward(call.flow)
-        self.legs = Legs(server.media.plane, server.media.recorder, host=server.bound_to(host), advertised=server.advertised, on_fault=self.warn)
+        self.legs = Legs(server.media.plane, server.media.recorder, host=server.media.bound_to(host), advertised=server.advertised, on_fault=self.warn)
         self.negotiation = RecordingNegotiation(server.terms(host), self.legs.media.transport, random=secrets.token_bytes)
         self.control = Control(
             self.call_id, server.pause_settings, self, now=server.now, call_later=self._loop.call_later, on_change=self._changed, journal=server.pauses
