@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import ipaddress
 import os
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from engine import log as process_log
 from engine import metrics
 from engine.bus import Hub
 from engine.config import Loaded, auth_required
+from engine.ports import must_be_free
 from engine.sip.resolver import SECURE
 from engine.sip_worker import check_free as check_sip
 from engine.sip_worker import guard_settings, listeners_of, prepare, tls_of
@@ -45,15 +45,11 @@ def is_loopback(host: str) -> bool:
 
 def check_free(host: str, port: int) -> None:
     """Raises ValueError when nothing may listen there."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host.strip("[]"), port))
-            probe.listen(1)
-        except OSError as error:
-            why = "another program listens there" if error.errno == errno.EADDRINUSE else error.strerror
-            raise ValueError(f"cannot listen on {host} port {port}: {why}") from error
+    try:
+        must_be_free(host.strip("[]"), port)
+    except OSError as error:
+        why = "another program listens there" if error.errno == errno.EADDRINUSE else error.strerror
+        raise ValueError(f"cannot listen on {host} port {port}: {why}") from error
 
 
 def url_of(host: str, port: int) -> str:

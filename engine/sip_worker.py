@@ -22,6 +22,7 @@ from engine.config.document import Config
 from engine.config.document import Sip as SipConfig
 from engine.errors import EngineError
 from engine.media_worker import AnsweredMedia, MediaWorker
+from engine.ports import must_be_free
 from engine.sdp.offer_answer import Negotiation
 from engine.sdp.terms import Terms, Transport
 from engine.sip import auth, compose
@@ -109,16 +110,11 @@ def advertised_of(config: Config) -> str:
 def check_free(listeners: Sequence[Listener]) -> None:
     """Raises ValueError where another program has a port already: workers share their ports among themselves, and would with it."""
     for listener in listeners:
-        family = socket.AF_INET6 if ":" in listener.host else socket.AF_INET
-        kind = socket.SOCK_DGRAM if listener.transport == "UDP" else socket.SOCK_STREAM
-        with socket.socket(family, kind) as probe:
-            if kind == socket.SOCK_STREAM:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((listener.host, listener.port))
-            except OSError as error:
-                where = f"{listener.transport} {listener.host} port {listener.port}"
-                raise ValueError(f"cannot take SIP on {where}: {error.strerror}; sip.port or sip.listen names another, sip.port 0 none") from error
+        try:
+            must_be_free(listener.host, listener.port, socket.SOCK_DGRAM if listener.transport == "UDP" else socket.SOCK_STREAM)
+        except OSError as error:
+            where = f"{listener.transport} {listener.host} port {listener.port}"
+            raise ValueError(f"cannot take SIP on {where}: {error.strerror}; sip.port or sip.listen names another, sip.port 0 none") from error
 
 
 def tls_of(config: Config, *, listening: bool) -> Tls:
