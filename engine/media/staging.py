@@ -146,6 +146,13 @@ class Folder:
         finally:
             os.close(fd)
 
+    def replace(self, name: str, content: bytes, *, staged: str, sync: bool = True) -> None:
+        """A file of this content in the place of what had its name: the old or the new one, whatever happens. It is written by the name `staged`, which a process that
+        died may have left."""
+        self.unlink(staged)
+        self.write(staged, content, sync=sync)
+        self.rename(staged, name)
+
     def read(self, name: str, most: int = 1 << 24) -> bytes:
         """What a file has, up to so many bytes."""
         with open(self.open(name), "rb") as file:

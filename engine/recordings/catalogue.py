@@ -221,15 +221,8 @@ class Catalogue:
         self.lookup.put(record)
 
     def replace(self, name: str, content: bytes) -> None:
-        """Writes a file as a whole: it is the old or the new one, whatever happens."""
-        fresh = f".{name}.part"
-        self.folder.unlink(fresh)
-        self.folder.write(fresh, content)
-        self.rename(fresh, name)
-
-    def rename(self, old: str, new: str) -> None:
-        """Gives a file its name, over what had it, on the disk when this returns."""
-        os.rename(old, new, src_dir_fd=self.folder.fd, dst_dir_fd=self.folder.fd)
+        """Writes a file as a whole: it is the old or the new one, whatever happens, and on the disk when this returns."""
+        self.folder.replace(name, content, staged=f".{name}.part")
         self.folder.sync()
 
     def update(self, id: str, change: Callable[[Record], Record]) -> Record:

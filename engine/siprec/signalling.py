@@ -46,19 +46,11 @@ class Bodies:
         return tuple(self._kept)
 
 
-def _replace(folder: Folder, draft: str, name: str, content: bytes, *, sync: bool) -> None:
-    """Writes a file whole, beside a draft, before it takes its name. Raises OSError."""
-    fresh = f"{draft}.new"
-    folder.unlink(fresh)  # of a process that died
-    folder.write(fresh, content, sync=sync)
-    folder.rename(fresh, name)
-
-
 def _draft(folder: Folder, recording_id: str, content: bytes, number: int) -> None:
     """The document of a session that goes on: a line behind the ones before, of which the last whole one holds. Raises OSError."""
     name = f".{recording_id}{PART_SUFFIX}"
     if number and number % DRAFTS_MAX == 0:
-        _replace(folder, name, name, content + b"\n", sync=False)
+        folder.replace(name, content + b"\n", staged=f"{name}.new", sync=False)
         return
     folder.append(name, content + b"\n", is_new=not number)
 
@@ -135,7 +127,7 @@ def finish_left(folder: Folder) -> list[str]:
         with contextlib.suppress(OSError, msgspec.MsgspecError):
             if manifest in exists and f"{recording_id}{SUFFIX}" not in there:
                 content = msgspec.json.encode(_ended(read_draft(folder.read(name))))
-                _replace(folder, name, f"{recording_id}{SUFFIX}", content, sync=True)
+                folder.replace(f"{recording_id}{SUFFIX}", content, staged=f"{name}.new")
                 done.append(recording_id)
             folder.unlink(name)
     return done
