@@ -26,6 +26,7 @@ from typing import Any, Final, Protocol, TypeVar
 import msgspec
 
 from engine.bus import Bus, BusError, Message
+from engine.bus.asking import ask_first
 from engine.errors import EngineError
 from engine.siprec.control import Control, PauseSettings, pause_status
 from engine.siprec.facts import MuteStatus, PauseStatus, SessionFacts
@@ -359,22 +360,7 @@ class SessionService:
 async def ask(bus: Bus, workers: Sequence[str], subject: str, wanted: Any, shape: type[Answer], *, timeout_s: float = ASK_S) -> Answer:
     """What the worker says that has the session; all are asked at once, and the first that has it is heard. Raises UnknownSession when none has it, what it failed
     with where it failed, and the BusError of a worker that could not be asked, and might have it."""
-    asked = [asyncio.ensure_future(bus.request(name, subject, wanted, timeout_s, shape=shape)) for name in workers]
-    failed: BusError | None = None
-    try:
-        for done in asyncio.as_completed(asked):
-            try:
-                return await done
-            except BusError as error:
-                if error.code.startswith("siprec.") and error.code not in KNOWS_NONE:
-                    raise
-                if error.code not in KNOWS_NONE:
-                    failed = error
-    finally:
-        for one in asked:
-            one.cancel()
-        await asyncio.gather(*asked, return_exceptions=True)
-    raise failed or UnknownSession("there is no such recording session")
+    return await ask_first(bus, workers, subject, wanted, shape, UnknownSession("there is no such recording session"), timeout_s=timeout_s)
 
 
 async def ask_all(bus: Bus, workers: Sequence[str], subject: str, wanted: Any, shape: type[Answer], *, timeout_s: float = ASK_S) -> tuple[list[Answer], list[str]]:

@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 import msgspec
 
 from engine.bus import Bus, BusError, Message
-from engine.errors import EngineError
+from engine.bus.asking import ask_first
 from engine.trace.analysis import report
 from engine.trace.finding import Report
 from engine.trace.ladder import as_json, ladder
@@ -160,21 +160,7 @@ async def ask(
 ) -> Answer:
     """What the worker says that has the call; all are asked at once. Raises UnknownCall when none has it, and the BusError of one that
     could not be asked, who might have it."""
-    asked = [asyncio.ensure_future(bus.request(name, subject, wanted, timeout_s, shape=shape)) for name in workers]
-    unknown = UnknownCall("no message of this Call-ID is kept")
-    failed: EngineError | None = None
-    try:
-        for done in asyncio.as_completed(asked):
-            try:
-                return await done
-            except BusError as error:
-                if error.code not in KNOWS_NONE:
-                    failed = error
-    finally:
-        for one in asked:
-            one.cancel()
-        await asyncio.gather(*asked, return_exceptions=True)
-    raise failed or unknown
+    return await ask_first(bus, workers, subject, wanted, shape, UnknownCall("no message of this Call-ID is kept"), timeout_s=timeout_s)
 
 
 async def ask_calls(bus: Bus, workers: Sequence[str], wanted: CallsWanted, *, timeout_s: float = ASK_S) -> LiveCalls:
