@@ -6,14 +6,13 @@ from typing import Any
 
 from litestar import Litestar
 from litestar.datastructures import MutableScopeHeaders, State
-from litestar.exceptions import HTTPException
 from litestar.openapi.config import OpenAPIConfig
 from litestar.types import ASGIApp, Message, Scope
 
 from api import plans
 from api.audit import Audit
 from api.auth import ANONYMOUS, LOOPBACK_HOSTS, Identify, Principal, local_principal
-from api.errors import ApiError, on_any_error, on_api_error, on_engine_error, on_http_error
+from api.errors import HANDLERS, ApiError
 from api.request_log import RequestLog
 from api.routes import calls, compliance, config, docs, keys, metrics, recordings, sessions, stt
 from api.routes import live as live_calls
@@ -81,9 +80,7 @@ def application(services: Services) -> Litestar:
             *sessions.ROUTES, *compliance.ROUTES, *recordings.ROUTES, *stt.ROUTES,
         ],
         state=State({"services": services, "identify": identify}),
-        exception_handlers={
-            ApiError: on_api_error, HTTPException: on_http_error, EngineError: on_engine_error, Exception: on_any_error,
-        },
+        exception_handlers=HANDLERS,
         middleware=[Audit(services.store.audit.add, services.clock), identify],
         before_send=[_limit_headers],
         on_startup=[warm],

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
+from litestar.types import ExceptionHandlersMap
 
 from engine.errors import EngineError
+from engine.store import BadCursor
 from engine.trace.report_text import printable
 
 log = logging.getLogger("trunkline.api")
@@ -103,9 +105,14 @@ def on_api_error(request: Request[Any, Any, Any], error: ApiError) -> Response[d
     return answer(error.status, str(error), error.code, error.headers)
 
 
+def on_bad_cursor(request: Request[Any, Any, Any], error: BadCursor) -> Response[dict[str, str]]:
+    """A page was asked for behind a cursor of somebody else's."""
+    return on_api_error(request, InvalidParameter("cursor: not one of this server's cursors"))
+
+
 # Engine errors that a caller can do something about, by the start of their code; all others are the server's own fault.
 ENGINE_STATUSES = (
-    ("trace.", 400), ("config.", 400), ("store.cursor", 400), ("store.conflict", 409), ("store.", 503), ("bus.", 503),
+    ("trace.", 400), ("config.", 400), ("store.conflict", 409), ("store.", 503), ("bus.", 503),
     ("engine.capacity", 503), ("siprec.unknown_session", 404), ("siprec.pausing_off", 404), ("siprec.per_session_off", 404), ("siprec.not_asked", 409),
     ("recording.unknown", 404), ("recording.unreadable", 500), ("recording.no_file", 404), ("recording.erased", 410), ("recording.held", 409), ("recording.bad_hold", 400),
     ("recording.", 503), ("storage.", 503), ("keys.", 503),
@@ -146,7 +153,11 @@ def on_any_error(request: Request[Any, Any, Any], error: Exception) -> Response[
     return answer(500, "The server failed to answer this request", CODES[500])
 
 
+HANDLERS: Final[ExceptionHandlersMap] = {
+    ApiError: on_api_error, HTTPException: on_http_error, BadCursor: on_bad_cursor, EngineError: on_engine_error, Exception: on_any_error,
+}  # fmt: skip
+
 __all__ = [
-    "ApiError", "Busy", "InvalidParameter", "MissingParameter", "NotFound", "QuotaSpent", "TooLarge", "UnreadableTrace",
-    "WrongMediaType", "answer", "on_any_error", "on_api_error", "on_engine_error", "on_http_error",
+    "HANDLERS", "ApiError", "Busy", "InvalidParameter", "MissingParameter", "NotFound", "QuotaSpent", "TooLarge", "UnreadableTrace",
+    "WrongMediaType", "answer", "on_api_error",
 ]  # fmt: skip

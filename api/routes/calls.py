@@ -17,10 +17,10 @@ from litestar.params import Parameter
 from litestar.response import Stream
 
 from api.auth import principal_of, visible_to
-from api.errors import InvalidParameter, NotFound
+from api.errors import NotFound
 from api.scopes import requires
 from engine.clock import iso, iso_or_none
-from engine.store import BadCursor, CallFilter, CallRow, FindingRow, MessageRow, StreamRow
+from engine.store import CallFilter, CallRow, FindingRow, MessageRow, StreamRow
 from engine.trace.finding import SEVERITIES
 
 PAGE_MAX, PAGE = 500, 50
@@ -176,12 +176,9 @@ async def list_calls(
         since=since, until=until, call_id=call_id, caller=caller, callee=callee, outcome=outcome, min_severity=min_severity,
         min_duration_ms=min_duration_ms, max_duration_ms=max_duration_ms, source=source, trace_id=trace_id,
     )  # fmt: skip
-    try:
-        rows, following = await request.app.state.services.store.calls.list(
-            wanted, cursor=cursor, limit=limit, visible_to=visible_to(request)
-        )
-    except BadCursor as error:
-        raise InvalidParameter("cursor: not one of this server's cursors") from error
+    rows, following = await request.app.state.services.store.calls.list(
+        wanted, cursor=cursor, limit=limit, visible_to=visible_to(request)
+    )
     return CallList([view(row) for row in rows], following)
 
 

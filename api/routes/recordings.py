@@ -40,7 +40,7 @@ from engine.recordings.requests import (
     Verified,
     VerifyWanted,
 )
-from engine.store import BadCursor, RecordedFilter, RecordedRow
+from engine.store import RecordedFilter, RecordedRow
 
 if TYPE_CHECKING:
     from api.services import Services
@@ -241,8 +241,6 @@ async def list_recordings(
     )
     try:
         rows, following = await request.app.state.services.store.recorded.list(wanted, cursor=cursor, limit=limit)
-    except BadCursor as error:
-        raise InvalidParameter("cursor: not one of this server's cursors") from error
     except ValueError as error:
         raise InvalidParameter(str(error)) from error
     return RecordingList([_row(row) for row in rows], following)

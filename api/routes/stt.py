@@ -29,7 +29,6 @@ from engine.speech.jobs import (
     seconds_of,
     status_of,
 )
-from engine.store import BadCursor
 from engine.store.jobs import Figures
 from engine.store.rows import JobRow
 
@@ -247,12 +246,9 @@ async def list_jobs(
     if status is not None and status not in STATES:
         raise InvalidParameter(f"status: one of {', '.join(STATES)}")
     about = ("call_uuid", call_uuid) if call_uuid else None
-    try:
-        rows, following = await _services(request).store.jobs.list(
-            cursor, limit=limit, state=STATES[status] if status else None, kind=KIND, about=about, visible_to=visible_to(request)
-        )
-    except BadCursor as error:
-        raise InvalidParameter("cursor: not one of this server's cursors") from error
+    rows, following = await _services(request).store.jobs.list(
+        cursor, limit=limit, state=STATES[status] if status else None, kind=KIND, about=about, visible_to=visible_to(request)
+    )
     views = [_view(row) for row in rows]
     return JobList(len(views), views, following)
 

@@ -16,17 +16,15 @@ import httpx
 import pytest
 from litestar import Litestar
 from litestar.datastructures import State
-from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from api.audit import Audit
 from api.auth import Principal
-from api.errors import ApiError, on_any_error, on_api_error, on_engine_error, on_http_error
+from api.errors import HANDLERS
 from api.routes.compliance import ROUTES
 from api.scopes import ALL, guard, undeclared
 from engine.compliance.audit_log import reference_of
 from engine.config import load_environment
-from engine.errors import EngineError
 from engine.recordings import holds
 from engine.recordings.record import Hold
 from tests.engine.compliance.keeper_rig import ON, Running, running
@@ -58,7 +56,7 @@ class Site:
             middleware.append(Audit(made.store.audit.add, services.clock))
         self.app = Litestar(
             route_handlers=ROUTES, guards=[guard], middleware=middleware, state=state, openapi_config=None, logging_config=None,
-            exception_handlers={ApiError: on_api_error, HTTPException: on_http_error, EngineError: on_engine_error, Exception: on_any_error},
+            exception_handlers=HANDLERS,
         )  # fmt: skip
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app=self.app), base_url="http://rec.example.com")
 

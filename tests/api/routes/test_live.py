@@ -16,15 +16,13 @@ import httpx
 import pytest
 from litestar import Litestar
 from litestar.datastructures import State
-from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from api.auth import Principal, local_principal
-from api.errors import ApiError, on_any_error, on_api_error, on_engine_error, on_http_error
+from api.errors import HANDLERS
 from api.routes.analyze import Analyses
 from api.routes.live import ROUTES
 from api.scopes import ALL, guard, undeclared
-from engine.errors import EngineError
 from engine.trace.export import KeptMessage
 from engine.trace.live import LiveTraces
 from engine.trace.live_service import LiveService
@@ -55,7 +53,7 @@ class Engine:
         self.services = SimpleNamespace(bus=None, analyses=Analyses(1), processes=self.processes, metrics=SimpleNamespace(refused=len))
         self.app = Litestar(
             route_handlers=ROUTES, guards=[guard], middleware=[self.identified], state=State({"services": self.services}),
-            exception_handlers={ApiError: on_api_error, HTTPException: on_http_error, EngineError: on_engine_error, Exception: on_any_error},
+            exception_handlers=HANDLERS,
             openapi_config=None, logging_config=None,
         )  # fmt: skip
 

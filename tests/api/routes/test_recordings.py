@@ -16,17 +16,15 @@ import msgspec
 import pytest
 from litestar import Litestar
 from litestar.datastructures import State
-from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from api.audit import Audit
 from api.auth import Principal, local_principal
-from api.errors import ApiError, on_any_error, on_api_error, on_engine_error, on_http_error
+from api.errors import HANDLERS
 from api.routes.recordings import ROUTES, range_of, reference_of
 from api.scopes import ALL, guard, undeclared
 from engine import keeper as keepers
 from engine.config import load
-from engine.errors import EngineError
 from engine.store import Store
 from tests.engine.bus.stations import HubStation
 from tests.engine.recordings.rig import BEGAN, met, record
@@ -51,7 +49,7 @@ class Server:
         self.services = SimpleNamespace(bus=bus, store=store, loaded=loaded, config=loaded.config, clock=lambda: BEGAN + 9000, metrics=SimpleNamespace(refused=len))
         self.app = Litestar(
             route_handlers=ROUTES, guards=[guard], middleware=[self.identified, Audit(store.audit.add, time.time)], state=State({"services": self.services}),
-            exception_handlers={ApiError: on_api_error, HTTPException: on_http_error, EngineError: on_engine_error, Exception: on_any_error},
+            exception_handlers=HANDLERS,
             openapi_config=None, logging_config=None,
         )  # fmt: skip
 

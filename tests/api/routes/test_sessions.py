@@ -16,11 +16,10 @@ import httpx
 import pytest
 from litestar import Litestar
 from litestar.datastructures import State
-from litestar.exceptions import HTTPException
 
 from api.auth import Authenticator, Identify, Principal
 from api.engines import Engines
-from api.errors import ApiError, on_any_error, on_api_error, on_engine_error, on_http_error
+from api.errors import HANDLERS
 from api.keys import new_key
 from api.pause_key import PauseKey
 from api.routes.sessions import ROUTES
@@ -28,7 +27,6 @@ from api.scopes import undeclared
 from engine.bus import Bus, Message
 from engine.config import Config
 from engine.config.document import Http, PauseResume
-from engine.errors import EngineError
 from engine.siprec.control import PauseSettings
 from engine.siprec.service import SessionService
 from engine.store import KeyRow
@@ -84,7 +82,7 @@ class Server:
         identify = Identify(authenticator, hosts={"x"})
         self.app = Litestar(
             route_handlers=ROUTES, middleware=[identify], state=State({"services": self.services, "identify": identify}),
-            exception_handlers={ApiError: on_api_error, HTTPException: on_http_error, EngineError: on_engine_error, Exception: on_any_error},
+            exception_handlers=HANDLERS,
             openapi_config=None, logging_config=None,
         )  # fmt: skip
 
