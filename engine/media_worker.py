@@ -16,7 +16,7 @@ from engine.config.document import Config
 from engine.errors import EngineError
 from engine.media.call_recording import CallRecording, plan_of
 from engine.media.manifest import Manifest
-from engine.media.path import CallMedia, PathPolicy, rate_of
+from engine.media.path import ANYWHERE, CallMedia, PathPolicy, rate_of
 from engine.media.plane import MediaPlane, MediaStream
 from engine.media.recorder import Leg, Recorder, Recording
 from engine.media.recovery import recover
@@ -32,7 +32,6 @@ from engine.sip.incoming import IncomingCall
 BLOCKS: Final = 16_384  # of 4 KiB: a second of 1,000 calls, while the disk rests
 RECORDINGS: Final = 4_096
 STREAMS: Final = 4_096
-ANY_ADDRESS: Final = ("0.0.0.0", "::")
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_-]+")
 log = logging.getLogger("trunkline.media")
 
@@ -92,7 +91,7 @@ class MediaWorker:
 
     def bound_to(self, host: str) -> str:
         """What the ports of a call's media are bound to, for those who reach us at a host; "" for the address that all are bound to."""
-        return host if self.plane.settings.host in ANY_ADDRESS else ""
+        return host if self.plane.settings.host in ANYWHERE else ""
 
     def terms(self, host: str) -> Terms:
         """What a call that is answered here agrees to."""

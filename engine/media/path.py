@@ -17,7 +17,7 @@ from engine.sdp.terms import Transport
 from engine.srtp import SrtpContext, SrtpKey
 
 OLD_KEYS_S: Final = 2.0
-_ANYWHERE: Final = ("0.0.0.0", "::")
+ANYWHERE: Final = ("0.0.0.0", "::")
 
 
 class PathPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +102,7 @@ def settings_of(media: NegotiatedMedia, policy: PathPolicy, *, ssrc: int, first_
         send = msgspec.structs.replace(send, channels=1)  # there is one voice to send
     event = media.event_out()
     noise = next((one for one in media.send if one.is_comfort_noise), None)
-    somewhere = media.remote_host not in ("", *_ANYWHERE) and media.remote_port > 0
+    somewhere = media.remote_host not in ("", *ANYWHERE) and media.remote_port > 0
     sends = policy.sends and media.sends and send is not None and somewhere
     send_srtp, receive_srtp = keys.addresses if keys is not None else (0, 0)
     ptime_ms = media.ptime_ms or 20
@@ -220,4 +220,4 @@ class CallMedia:
             self._end(index)
 
 
-__all__ = ["CallMedia", "Keys", "PathError", "PathPolicy", "format_of", "rate_of", "settings_of"]
+__all__ = ["ANYWHERE", "CallMedia", "Keys", "PathError", "PathPolicy", "format_of", "rate_of", "settings_of"]
