@@ -216,6 +216,7 @@ cdef extern from "plane.h" nogil:
     size_t plane_bytes(const plane_sizes *sizes)
     plane *plane_start(void *memory, size_t bytes, const plane_sizes *sizes)
     int plane_round(plane *p, int wait)
+    int64_t plane_clock_ns(const plane *p)
 
 cdef extern from *:
     """
@@ -718,8 +719,8 @@ cdef class Plane:
         self._command(PLANE_STOP_RECORD, index)
 
     def pause(self, uint32_t index, bint paused):
-        """While paused, silence is recorded."""
-        self._command(PLANE_PAUSE, index, paused)
+        """While paused, silence is recorded. What comes until it goes on is silent, whenever it is read."""
+        self._command(PLANE_PAUSE, index, paused, 0, 0, 0, plane_clock_ns(self.own))
 
     def end_recording(self, uint64_t recording):
         """Nothing follows: behind all that its streams have written until now, the writer closes its files."""

@@ -15,6 +15,8 @@
 #define WATCH_COMMANDS (UINT64_MAX - 1)
 #define BUSY_DATAGRAMS 24
 #define STALL_NS 100000000
+#define QUIET_WAIT_MS 20
+#define CLOCKS_APART_NS 1000000
 
 /* ---- memory ---- */
 
@@ -173,6 +175,15 @@ static void wheel_in(struct plane *p, struct plane_stream *s) {
     p->wheel[s->slot] = plane_index(p, s);
 }
 
+/* Whether others wait for what a stream does: it sends, plays out at its time, or hands on. */
+static void count_lively(struct plane *p, struct plane_stream *s) {
+    uint8_t lively = s->state == 1 && (s->sends || s->mix != PLANE_NONE || s->jitter.settings.mode != JITTER_NONE || s->relay != PLANE_NONE);
+    p->lively_streams += (uint32_t)lively - s->lively;
+    s->lively = lively;
+}
+
+static int is_quiet_plane(const struct plane *p) { return !p->lively_streams && !p->shared_ports; }
+
 /* A stream that only listens, and has nothing in its buffer, is looked at less often. */
 static int is_quiet(const struct plane_stream *s) {
     return !s->sends && s->mix == PLANE_NONE && s->jitter.settings.mode == JITTER_NONE && !s->jitter.held && !s->events.running;
@@ -213,8 +224,10 @@ static void tick(struct plane *p, int64_t now_ns) {
         int64_t late_ns = now_ns - p->wheel_ns;
         uint32_t slot = (uint32_t)(p->wheel_ns / SLOT_NS) & (PLANE_WHEEL - 1);
         p->ticks++;
-        p->late_ticks += late_ns > SLOT_NS;
-        if (late_ns > p->tick_late_max_ns) p->tick_late_max_ns = late_ns;
+        if (p->ticking) { /* else nobody waits for this slot */
+            p->late_ticks += late_ns > SLOT_NS;
+            if (late_ns > p->tick_late_max_ns) p->tick_late_max_ns = late_ns;
+        }
         p->wheel_ns += SLOT_NS;
         run_slot(p, slot, now_ns);
     }
@@ -255,7 +268,9 @@ static void open_port(struct plane *p, const struct plane_command *c) {
     port->stream = PLANE_NONE;
     port->state = 1;
     if (local) port->local = *local;
-    if (port->shared) watch_port(p, port);
+    int on = 1;
+    setsockopt(port->fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on);
+    if (port->shared) p->shared_ports++, watch_port(p, port);
 }
 
 /* An end is told for certain: where there is no room for it among the events now, `tell_again` finds it by its state. */
@@ -269,6 +284,7 @@ static void tell_end(struct plane *p, uint32_t kind, uint32_t index, uint8_t *st
 static void close_port(struct plane *p, uint32_t index, int64_t now_ns) {
     struct plane_port *port = &p->ports[index];
     if (port->state != 1) return;
+    p->shared_ports -= port->shared;
     unwatch_port(p, port);
     tell_end(p, PLANE_PORT_CLOSED, index, &port->state, now_ns);
 }
@@ -430,6 +446,7 @@ static void set_up(struct plane *p, uint32_t index, const struct plane_setup *se
     if (s->port != PLANE_NONE && p->ports[s->port].shared) plane_key_signalled(p, index);
     if (!fresh) wheel_out(p, s);
     wheel_in(p, s);
+    count_lively(p, s);
 }
 
 static void end_track(struct plane *p, struct plane_track *track) {
@@ -467,6 +484,8 @@ static void close_stream(struct plane *p, struct plane_stream *s, int64_t now_ns
         }
     }
     p->open_streams--;
+    p->lively_streams -= s->lively;
+    s->lively = 0;
     tell_end(p, PLANE_STREAM_CLOSED, plane_index(p, s), &s->state, now_ns);
 }
 
@@ -491,7 +510,7 @@ static void record(struct plane *p, struct plane_stream *s, const struct plane_c
     t->kind = (uint8_t)(c->c >> 8);
     t->law = (uint8_t)(c->c >> 16);
     t->rate_hz = c->d;
-    t->paused = 0;
+    t->paused = t->shut = 0;
     if (!s->rate_hz || !t->rate_hz || (t->kind == WRITER_PCM && resample_start(&s->track_resample, s->rate_hz, t->rate_hz))) {
         t->kind = 0;
         return;
@@ -535,6 +554,13 @@ static void relay_to(struct plane *p, struct plane_stream *s, const struct plane
     map_payload_types(&p->streams[s->relay], s);
 }
 
+/* What comes while it is paused stays silent, also what waits in the socket when that ends: the first packet that came later opens the track. */
+static void pause_track(struct plane_track *t, const struct plane_command *c) {
+    if (c->a) t->shut = 1;
+    else if (t->paused) t->resumed_ns = c->time_ns;
+    t->paused = (uint8_t)c->a;
+}
+
 static void command_of_stream(struct plane *p, struct plane_stream *s, const struct plane_command *c, int64_t now_ns) {
     switch (c->kind) {
     case PLANE_CLOSE_STREAM: close_stream(p, s, now_ns); break;
@@ -545,10 +571,10 @@ static void command_of_stream(struct plane *p, struct plane_stream *s, const str
         if (c->a) end_track(p, &s->capture);
         else end_recording(p, s, now_ns);
         break;
-    case PLANE_PAUSE: s->track.paused = (uint8_t)c->a; break;
+    case PLANE_PAUSE: pause_track(&s->track, c); break;
     case PLANE_LISTEN: listen_to(p, s, c, now_ns); break;
-    case PLANE_RELAY: relay_to(p, s, c); break;
-    case PLANE_JOIN: join_mix(p, s, c->a, c->b); break;
+    case PLANE_RELAY: relay_to(p, s, c), count_lively(p, s); break;
+    case PLANE_JOIN: join_mix(p, s, c->a, c->b), count_lively(p, s); break;
     case PLANE_GAIN: s->gain_4096 = c->a; break;
     case PLANE_CAPTURE:
         end_track(p, &s->capture);
@@ -625,9 +651,9 @@ static void tell_again(struct plane *p, int64_t now_ns) {
 
 /* ---- the loop ---- */
 
-/* The timer runs while there are streams. */
+/* The timer runs while something is due by the millisecond. */
 static void keep_time(struct plane *p) {
-    uint32_t wanted = p->open_streams != 0;
+    uint32_t wanted = p->open_streams && !is_quiet_plane(p);
     if (wanted == p->ticking || p->timer_fd < 0) return;
     struct itimerspec every = {{0, wanted ? SLOT_NS : 0}, {p->wheel_ns / 1000000000, p->wheel_ns % 1000000000}};
     if (!wanted) memset(&every, 0, sizeof every);
@@ -636,16 +662,30 @@ static void keep_time(struct plane *p) {
 
 static int wait_ms(const struct plane *p, int64_t now_ns) {
     if (!p->open_streams) return 1000;
+    if (is_quiet_plane(p)) return QUIET_WAIT_MS;
     return p->wheel_ns <= now_ns ? 0 : 1 + (int)((p->wheel_ns - now_ns) / SLOT_NS);
 }
 
-/* Under load datagrams come one by one between two calls; a short rest makes many of them one call. The clock's next slot ends it. */
-static void rest(const struct plane *p, int64_t now_ns) {
-    int64_t until_ns = now_ns + PLANE_COALESCE_NS;
-    if (p->open_streams && until_ns > p->wheel_ns) until_ns = p->wheel_ns;
+/* Under load datagrams come one by one between two calls; a short rest makes many of them one call. The clock's next slot ends it. A plane that only listens rests behind
+   each call, and for longer: whoever shares its core runs on with warm caches meanwhile, and when a packet came is what the kernel says. */
+static void rest(const struct plane *p, int64_t now_ns, uint64_t datagrams) {
+    int quiet = p->open_streams && is_quiet_plane(p);
+    if (!quiet && datagrams < BUSY_DATAGRAMS) return;
+    int64_t until_ns = now_ns + (quiet ? PLANE_QUIET_REST_NS : PLANE_COALESCE_NS);
+    if (p->open_streams && !quiet && until_ns > p->wheel_ns) until_ns = p->wheel_ns;
     if (until_ns <= now_ns + 20000) return;
     struct timespec until = {until_ns / 1000000000, until_ns % 1000000000};
     clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
+}
+
+/* Packets are stamped by the clock of the wall. Where that was set since the last round, the stamps of this one say nothing. */
+static void compare_clocks(struct plane *p, int64_t now_ns) {
+    struct timespec wall;
+    if (p->now_ns) return;
+    clock_gettime(CLOCK_REALTIME, &wall);
+    int64_t offset_ns = now_ns - ((int64_t)wall.tv_sec * 1000000000 + wall.tv_nsec), moved_ns = offset_ns - p->stamp_offset_ns;
+    p->stamps_known = moved_ns < CLOCKS_APART_NS && moved_ns > -CLOCKS_APART_NS;
+    p->stamp_offset_ns = offset_ns;
 }
 
 int plane_round(struct plane *p, int wait) {
@@ -660,6 +700,8 @@ int plane_round(struct plane *p, int wait) {
     now_ns = plane_clock_ns(p);
     if (!p->open_streams) p->wheel_ns = now_ns - now_ns % SLOT_NS;
     obey_all(p, now_ns); /* what was said meanwhile holds for what came meanwhile */
+    p->unread = 0;
+    compare_clocks(p, now_ns);
     for (int i = 0; i < count; i++) {
         uint64_t what = ready[i].data.u64;
         if (what == WATCH_TIMER || what == WATCH_COMMANDS) {
@@ -674,7 +716,7 @@ int plane_round(struct plane *p, int wait) {
     if (p->untold) tell_again(p, now_ns);
     if (p->end_count) end_recordings(p);
     wake(p);
-    if (wait && count < EVENTS_A_ROUND && p->datagrams - before >= BUSY_DATAGRAMS) rest(p, now_ns);
+    if (wait && count < EVENTS_A_ROUND && !p->unread) rest(p, now_ns, p->datagrams - before);
     return p->stopping != 0;
 }
 

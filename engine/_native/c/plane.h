@@ -43,6 +43,7 @@
 #define PLANE_SSRC_RUN 3            /* packets in sequence that a new SSRC needs while the old one is heard */
 #define PLANE_ENDS 256
 #define PLANE_COALESCE_NS 500000   /* under load, datagrams are waited for this long, so that there are many a call */
+#define PLANE_QUIET_REST_NS 5000000 /* the same of a plane that only listens: nothing that it does is due by the millisecond */
 
 enum plane_format_kind { PLANE_UNKNOWN = 0, PLANE_AUDIO, PLANE_EVENT, PLANE_NOISE };
 
@@ -126,8 +127,9 @@ struct plane_event {
 
 struct plane_track { /* where the samples of a stream are recorded */
     uint32_t recording, generation;
-    uint8_t track, kind /* enum writer_block_kind; 0: not recorded */, paused, law;
+    uint8_t track, kind /* enum writer_block_kind; 0: not recorded */, paused, shut /* silence is written */, law;
     uint32_t rate_hz;
+    int64_t resumed_ns;            /* what came before is silent, whenever it is read */
     int64_t position;              /* of the next sample, at rate_hz */
     int64_t block_since_ns;
     struct writer_block *block;
@@ -180,6 +182,7 @@ struct plane_stream {
     struct resample track_resample, listen_resample, mix_in, mix_out;
     uint32_t listen_rate_hz, pcm_block, pcm_filled;
     int64_t pcm_position;
+    uint8_t lively;                /* it counts among those */
     uint8_t relayed;               /* packets of another stream leave here: it says nothing of its own */
     uint8_t relay_map[128];        /* payload type of theirs to ours; 255: the same */
     int16_t *fifo;                 /* of a leg in a mix, lent by the mix */
@@ -262,6 +265,11 @@ struct plane {
     int64_t wheel_ns;                           /* start of the slot that comes next */
     uint32_t wheel[PLANE_WHEEL];
     uint32_t open_streams, open_mixes, untold /* ends that found no room among the events */, out_count, stopping, ticking;
+    uint32_t lively_streams;                    /* that say something, or hand on what they hear without delay: they need the clock of 1 ms */
+    uint32_t shared_ports;                      /* one buffer of the kernel for many streams: not to be left alone for long */
+    uint32_t unread;                            /* a port has more than what was read of it this round */
+    int64_t stamp_offset_ns;                    /* from the clock of the kernel's timestamps to ours */
+    uint32_t stamps_known;                      /* that offset stood still since the round before */
     _Atomic uint32_t events_armed;              /* Python sleeps: wake it */
     uint8_t told;                               /* an event was pushed since the last wake-up */
     struct plane_out out[PLANE_BATCH];

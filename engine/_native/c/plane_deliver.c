@@ -77,7 +77,7 @@ static void record_pcm(struct plane *p, struct plane_stream *s, const int16_t *p
         pcm = p->resampled;
         samples = (uint32_t)made;
     }
-    track_write(p, s, t->paused ? NULL : (const uint8_t *)pcm, samples, 2, 0, now_ns);
+    track_write(p, s, t->shut ? NULL : (const uint8_t *)pcm, samples, 2, 0, now_ns);
 }
 
 /* What a resampler holds back still is the end of the recording. */
@@ -94,7 +94,7 @@ static int law_silence(const struct plane_track *t) { return t->law == G711_ALAW
 static void record_packet(struct plane *p, struct plane_stream *s, const uint8_t *payload, uint32_t length, uint32_t samples, int64_t now_ns) {
     struct plane_track *t = &s->track;
     uint32_t wide = (uint32_t)((uint64_t)samples * 48000 / s->rate_hz), size = 6 + length;
-    if (t->paused || size > WRITER_BLOCK_BYTES || t->position < 0) {
+    if (t->shut || size > WRITER_BLOCK_BYTES || t->position < 0) {
         t->position += wide;
         return;
     }
@@ -325,14 +325,17 @@ static void take_audio(struct plane *p, struct plane_stream *s, const struct pla
     struct timeline_step step;
     timeline_place(&s->timeline, packet->ssrc, packet->timestamp, (uint32_t)samples, s->lost_before, arrival_ns, &step);
     s->lost_before = 0;
+    int shut = s->track.paused || arrival_ns < s->track.resumed_ns, opens = s->track.shut && !shut;
     if (step.conceal) fill_lost(p, s, f, packet, step.conceal, now_ns);
     if (step.silence) fill_silence(p, s, step.silence, now_ns);
     s->in_noise = 0;
+    s->track.shut = (uint8_t)shut; /* only now: what stands in for a loss behind a pause would be made of it */
+    if (opens && s->rate_hz) plc_start(&s->plc, s->rate_hz);
     if (step.drop || step.skip >= (uint32_t)samples) return;
     s->counts.delivered++;
     if (s->track.kind == WRITER_PAYLOAD) {
         if (codec->is_lossless_by_sample && own == samples && own == packet->payload_length)
-            track_write(p, s, s->track.paused ? NULL : packet->payload + step.skip, (uint32_t)samples - step.skip, 1, law_silence(&s->track), now_ns);
+            track_write(p, s, s->track.shut ? NULL : packet->payload + step.skip, (uint32_t)samples - step.skip, 1, law_silence(&s->track), now_ns);
         else s->track.position += samples - (int)step.skip;
     } else if (s->track.kind == WRITER_OPUS) {
         record_packet(p, s, packet->payload, packet->payload_length, (uint32_t)samples, now_ns);

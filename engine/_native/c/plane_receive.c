@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "plane.h"
 
@@ -207,7 +208,7 @@ static void forget_source(struct plane *p, struct plane_stream *s) {
     s->keyed = 0;
 }
 
-static void begin_source(struct plane *p, struct plane_stream *s, const struct rtp_packet *packet, int64_t now_ns) {
+static void begin_source(struct plane *p, struct plane_stream *s, const struct rtp_packet *packet, int64_t arrival_ns, int64_t now_ns) {
     struct jitter_settings settings = s->jitter.settings;
     uint32_t clock = clock_of(s, packet->payload_type), before = s->source.ssrc;
     int known = s->source_known;
@@ -226,7 +227,7 @@ static void begin_source(struct plane *p, struct plane_stream *s, const struct r
     if (known) {
         plane_event_of(p, PLANE_SSRC_CHANGED, s, packet->ssrc, before, now_ns);
     } else {
-        s->counts.first_ns = now_ns;
+        s->counts.first_ns = arrival_ns;
         plane_event_of(p, PLANE_STARTED, s, packet->ssrc, packet->payload_type, now_ns);
     }
 }
@@ -235,10 +236,10 @@ enum source_verdict { SOURCE_OTHER = 0, SOURCE_KNOWN = 1, SOURCE_WAITS = 2, SOUR
 
 /* Whether a packet belongs to the source that is heard. Another SSRC has to prove that it is a stream before it takes over: a flood of them does not. What
    proves it waits, so that nothing of it is lost. */
-static int source_of(struct plane *p, struct plane_stream *s, const struct rtp_packet *packet, int64_t now_ns) {
+static int source_of(struct plane *p, struct plane_stream *s, const struct rtp_packet *packet, int64_t arrival_ns, int64_t now_ns) {
     if (s->source_known && packet->ssrc == s->source.ssrc) return SOURCE_KNOWN;
     if (!s->source_known) {
-        begin_source(p, s, packet, now_ns);
+        begin_source(p, s, packet, arrival_ns, now_ns);
         return SOURCE_KNOWN;
     }
     int goes_on = s->candidate_run && packet->ssrc == s->candidate_ssrc && packet->sequence == s->candidate_next;
@@ -246,9 +247,9 @@ static int source_of(struct plane *p, struct plane_stream *s, const struct rtp_p
     s->candidate_run = goes_on ? s->candidate_run + 1 : 1;
     s->candidate_ssrc = packet->ssrc;
     s->candidate_next = (uint16_t)(packet->sequence + 1);
-    int needed = now_ns - s->source.last_ns > SSRC_QUIET_NS ? 1 : PLANE_SSRC_RUN;
+    int needed = arrival_ns - s->source.last_ns > SSRC_QUIET_NS ? 1 : PLANE_SSRC_RUN;
     if (s->candidate_run >= needed) {
-        begin_source(p, s, packet, now_ns);
+        begin_source(p, s, packet, arrival_ns, now_ns);
         return SOURCE_NEW;
     }
     s->counts.foreign_ssrc++;
@@ -271,11 +272,11 @@ static int put_in_order(struct plane *p, struct plane_stream *s, const struct rt
         plane_deliver(p, s, packet, p->arrivals_ns[slot], now_ns);
         return 0;
     }
-    int kept = jitter_put(&s->jitter, extended, packet->timestamp, packet->marker, now_ns, slot);
+    int kept = jitter_put(&s->jitter, extended, packet->timestamp, packet->marker, p->arrivals_ns[slot], slot);
     s->counts.late += kept == JITTER_LATE;
     s->counts.duplicate += kept == JITTER_DUPLICATE;
     if (kept == JITTER_KEPT || kept == JITTER_FULL) plane_release_due(p, s, now_ns, now_ns);
-    if (kept == JITTER_FULL) kept = jitter_put(&s->jitter, extended, packet->timestamp, packet->marker, now_ns, slot);
+    if (kept == JITTER_FULL) kept = jitter_put(&s->jitter, extended, packet->timestamp, packet->marker, p->arrivals_ns[slot], slot);
     return kept == JITTER_KEPT;
 }
 
@@ -294,7 +295,7 @@ static void take_waiting(struct plane *p, struct plane_stream *s, uint64_t exten
 /* A packet of the source. Returns 1 when its slot is kept. */
 static int take_numbered(struct plane *p, struct plane_stream *s, const struct rtp_packet *packet, uint32_t slot, int64_t now_ns) {
     uint64_t extended;
-    int verdict = rtp_source_take(&s->source, packet->sequence, packet->timestamp, packet->payload_length, now_ns, &extended);
+    int verdict = rtp_source_take(&s->source, packet->sequence, packet->timestamp, packet->payload_length, p->arrivals_ns[slot], &extended);
     if (verdict == RTP_SOURCE_STRAY) {
         s->counts.strays++;
         drop_waiting(p, s);
@@ -315,10 +316,10 @@ static int take_numbered(struct plane *p, struct plane_stream *s, const struct r
 
 /* A packet that may come in, from whom it may come. Returns 1 when its slot is kept. */
 static int take_packet(struct plane *p, struct plane_stream *s, const struct rtp_packet *packet, uint32_t slot, int64_t now_ns) {
-    int whose = source_of(p, s, packet, now_ns);
+    int whose = source_of(p, s, packet, p->arrivals_ns[slot], now_ns);
     if (whose == SOURCE_WAITS) s->waiting[s->waiting_count++] = slot;
     if (whose == SOURCE_WAITS || whose == SOURCE_OTHER) return whose == SOURCE_WAITS;
-    s->counts.last_ns = now_ns;
+    s->counts.last_ns = p->arrivals_ns[slot];
     if (s->told_timeout) {
         s->told_timeout = 0;
         plane_event_of(p, PLANE_RESUMED, s, 0, 0, now_ns);
@@ -344,6 +345,7 @@ struct heard {
     struct rtp_packet packet;
     uint32_t slot, length;
     int kind, truncated;
+    int64_t arrival_ns;
 };
 
 static void take_control(struct plane *p, struct plane_stream *s, uint8_t *bytes, uint32_t length, const struct latch_address *from, int64_t now_ns) {
@@ -469,12 +471,12 @@ static void decrypt(struct plane *p, struct heard *heard, uint32_t count) {
 }
 
 /* A packet that nobody listens to: its source is known to go on. */
-static void count_only(struct plane *p, struct plane_stream *s, const struct rtp_packet *packet, int64_t now_ns) {
-    int whose = source_of(p, s, packet, now_ns);
+static void count_only(struct plane *p, struct plane_stream *s, const struct rtp_packet *packet, int64_t arrival_ns, int64_t now_ns) {
+    int whose = source_of(p, s, packet, arrival_ns, now_ns);
     uint64_t extended;
     if (whose != SOURCE_KNOWN && whose != SOURCE_NEW) return;
-    s->counts.last_ns = now_ns;
-    if (rtp_source_take(&s->source, packet->sequence, packet->timestamp, packet->payload_length, now_ns, &extended) == RTP_SOURCE_STRAY) return;
+    s->counts.last_ns = arrival_ns;
+    if (rtp_source_take(&s->source, packet->sequence, packet->timestamp, packet->payload_length, arrival_ns, &extended) == RTP_SOURCE_STRAY) return;
     finish_source(p, s, now_ns);
     jitter_pass(&s->jitter, extended);
 }
@@ -498,9 +500,9 @@ static int take_heard(struct plane *p, struct heard *h, const struct sockaddr_st
         plane_event_of(p, PLANE_MOVED, s, 0, 0, now_ns);
     }
     p->lengths[h->slot] = (uint16_t)h->length;
-    p->arrivals_ns[h->slot] = now_ns;
+    p->arrivals_ns[h->slot] = h->arrival_ns;
     if (!s->receives && s->relay == PLANE_NONE) { /* on hold */
-        count_only(p, s, &h->packet, now_ns);
+        count_only(p, s, &h->packet, h->arrival_ns, now_ns);
         return 0;
     }
     if (s->relay != PLANE_NONE) {
@@ -510,7 +512,7 @@ static int take_heard(struct plane *p, struct heard *h, const struct sockaddr_st
             s->counts.relayed++;
         }
         if (!s->track.kind && !s->listen_samples && s->mix == PLANE_NONE) { /* nobody listens: only counted */
-            count_only(p, s, &h->packet, now_ns);
+            count_only(p, s, &h->packet, h->arrival_ns, now_ns);
             return 0;
         }
     }
@@ -543,12 +545,27 @@ static int wanted_of(const struct plane_port *port, int room) {
     return room < most ? room : most;
 }
 
+union stamp { struct cmsghdr header; char bytes[CMSG_SPACE(sizeof(struct timespec))]; };
+
+/* When a datagram came, by the kernel's stamp: it may have waited to be read. Without one, now. */
+static int64_t arrival_of(const struct plane *p, struct msghdr *message, int64_t now_ns) {
+    const struct cmsghdr *header = CMSG_FIRSTHDR(message);
+    if (!p->stamps_known || p->now_ns || !header || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_TIMESTAMPNS ||
+        header->cmsg_len < CMSG_LEN(sizeof(struct timespec)))
+        return now_ns;
+    struct timespec wall;
+    memcpy(&wall, CMSG_DATA(header), sizeof wall);
+    int64_t arrival_ns = (int64_t)wall.tv_sec * 1000000000 + wall.tv_nsec + p->stamp_offset_ns;
+    return arrival_ns > now_ns ? now_ns : arrival_ns;
+}
+
 void plane_receive(struct plane *p, struct plane_port *port, int control) {
     struct mmsghdr messages[PLANE_BATCH];
     struct iovec spans[PLANE_BATCH];
     struct sockaddr_storage from[PLANE_BATCH];
     struct latch_address addresses[PLANE_BATCH];
     struct heard heard[PLANE_BATCH];
+    union stamp stamps[PLANE_BATCH];
     uint32_t held[PLANE_BATCH], local = (uint32_t)(port - p->ports);
     for (int batch = 0; batch < (port->shared ? BATCHES_A_ROUND : 1); batch++) {
         int room = fill_slots(p, held);
@@ -560,6 +577,8 @@ void plane_receive(struct plane *p, struct plane_port *port, int control) {
             messages[i].msg_hdr.msg_iovlen = 1;
             messages[i].msg_hdr.msg_name = &from[i];
             messages[i].msg_hdr.msg_namelen = sizeof from[i];
+            messages[i].msg_hdr.msg_control = &stamps[i];
+            messages[i].msg_hdr.msg_controllen = sizeof stamps[i];
         }
         int count = wanted ? recvmmsg(control ? port->control_fd : port->fd, messages, (unsigned)wanted, MSG_DONTWAIT, NULL) : 0;
         p->receive_calls++;
@@ -575,6 +594,7 @@ void plane_receive(struct plane *p, struct plane_port *port, int control) {
             h->slot = p->receive_slots[held[i]];
             h->length = messages[i].msg_len;
             h->truncated = (messages[i].msg_hdr.msg_flags & MSG_TRUNC) != 0;
+            h->arrival_ns = arrival_of(p, &messages[i].msg_hdr, now_ns);
             address_of(&from[i], &addresses[i]);
             h->stream = find(p, local, control, h, &addresses[i], now_ns);
             if (h->stream) fetch(h->stream);
@@ -587,6 +607,7 @@ void plane_receive(struct plane *p, struct plane_port *port, int control) {
             if (take_heard(p, &heard[i], &from[i], &addresses[i], now_ns)) p->receive_slots[held[i]] = PLANE_NONE;
         }
         port->busy = count == wanted;
+        p->unread |= count == wanted && wanted > 1;
         if (count < wanted) return;
     }
 }

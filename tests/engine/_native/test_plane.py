@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import struct
+import time
 import wave
 from pathlib import Path
 
@@ -575,6 +576,53 @@ def test_a_pause_is_silent_and_as_long_as_it_was(tmp_path: Path) -> None:
         assert np.array_equal(got[:1600], heard(source)[:1600])
         assert not got[1600:3200].any()
         assert np.array_equal(got[3200:4800], heard(source)[3200:])
+
+
+def test_what_is_read_behind_a_pause_but_came_in_it_is_silent(tmp_path: Path) -> None:
+    with Rig(real_time=True) as plane:
+        recorder = Files(plane)
+        peer = plane.open()
+        number = recorder.open(tmp_path / "pause.wav", files.WAV_PCM16)
+        plane.plane.record(0, number, 0, "pcm", 8000, plane.now_ns)
+        source = speech(160 * 8)
+
+        def say(first: int, last: int) -> None:
+            for at in range(first, last):
+                plane.send(peer, packet(at, at * 160, ulaw(source[at * 160 :][:160])))
+
+        say(0, 3)
+        plane.round()
+        plane.plane.pause(0, True)
+        plane.round()
+        say(3, 4)
+        plane.round()
+        say(4, 5)  # waits in the socket while the pause ends
+        plane.plane.pause(0, False)
+        say(6, 8)  # and number 5 is lost: nothing stands in for it that was made of the pause
+        plane.round()
+        plane.plane.close_stream(0)
+        plane.round()
+        recorder.finish(number)
+        got = read(tmp_path / "pause.wav")[:, 0]
+        begin = len(got) - 8 * 160  # the recording began before the stream
+        assert np.array_equal(got[begin:][: 3 * 160], heard(source)[: 3 * 160])
+        assert not got[begin + 3 * 160 :][: 3 * 160].any()
+        assert np.array_equal(got[begin + 6 * 160 :], heard(source)[6 * 160 :])
+
+
+def test_a_packet_came_when_the_kernel_had_it() -> None:
+    with Rig(real_time=True) as plane:
+        peer = plane.open()
+        begun_ns = time.monotonic_ns()
+        for number in range(12):
+            while time.monotonic_ns() < begun_ns + number * 20_000_000:
+                time.sleep(0.001)
+            plane.send(peer, packet(number, (time.monotonic_ns() - begun_ns) // 125_000, bytes(160)))  # a timestamp of its own moment, at 8,000 Hz
+        plane.round()  # reads all of them at once, by which the jitter would be over 9 ms
+        counts = plane.counts()
+        assert counts["received"] == 12
+        assert counts["jitter_ms"] < 5
+        assert counts["last_ns"] - counts["first_ns"] > 150_000_000
 
 
 def test_a_resampled_recording_lies_where_it_was_said(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
-"""A media plane without a thread and with a clock that tests move: real sockets on loopback, no waiting."""
+"""A media plane without a thread and with a clock that tests move, or that of the machine: real sockets on loopback, no waiting."""
 
 from __future__ import annotations
 
 import os
 import socket
 import struct
+import time
 from pathlib import Path
 from types import TracebackType
 
@@ -61,11 +62,13 @@ def udp(host: str = "127.0.0.1") -> socket.socket:
 
 
 class Rig:
-    """`ports` pairs of sockets at the plane's side; streams are opened by `open`."""
+    """`ports` pairs of sockets at the plane's side; streams are opened by `open`. With `real_time` the plane looks at the clock of the machine."""
 
-    def __init__(self, ports: int = 2, *, host: str = "127.0.0.1", shared: bool = False, streams: int = 8, packets: int = 512, **sizes: int) -> None:
-        self.now_ns = START_NS
-        self.plane = Plane(ports=8, streams=streams, mixes=2, packets=packets, pcm_blocks=64, clock_ns=self.now_ns, **sizes)
+    def __init__(
+        self, ports: int = 2, *, host: str = "127.0.0.1", shared: bool = False, streams: int = 8, packets: int = 512, real_time: bool = False, **sizes: int
+    ) -> None:
+        self.now_ns = time.monotonic_ns() if real_time else START_NS
+        self.plane = Plane(ports=8, streams=streams, mixes=2, packets=packets, pcm_blocks=64, clock_ns=None if real_time else self.now_ns, **sizes)
         self.sockets = [(udp(host), udp(host)) for _ in range(ports)]
         self.peers: list[socket.socket] = []
         self.events: list[tuple] = []
