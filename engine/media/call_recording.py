@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ from engine.clock import iso
 from engine.media.manifest import Channel, Interval, IntervalType, Manifest
 from engine.media.plane import MediaPlane, MediaStream
 from engine.media.recorder import Leg, Plan, Recorder, Recording
+from engine.media.sealing import Beside
 from engine.rtp.quality import rate
 
 COUNTED = ("received", "expected", "lost", "late", "duplicate", "missed_samples")
@@ -143,8 +144,8 @@ class CallRecording:
         """What keeps tracks silent now: cause and track (None: all) to reason and actor."""
         return {key: (reason, actor) for key, (_, reason, actor) in self._closed.items()}
 
-    async def finish(self, notes: Sequence[str] = (), beside: Mapping[str, bytes] | None = None) -> Manifest:
-        """Waits for the streams to end and for the files. `notes` are warnings of a recording that is whole, `beside` as `Sealing` has it. Raises NotSealed."""
+    async def finish(self, notes: Sequence[str] = (), beside: Beside | None = None) -> Manifest:
+        """Waits for the streams to end and for the files. `notes` are warnings of a recording that is whole, `beside` is sealed with it. Raises NotSealed."""
         for stream in self._tracks.values():
             if stream.is_open:
                 stream.stop_recording()

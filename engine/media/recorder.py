@@ -12,7 +12,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
@@ -24,7 +24,7 @@ from engine.media.disk_threads import DiskThreads
 from engine.media.errors import NotSealed, RecordingFull, RecordingRefused
 from engine.media.joining import WAV_FORMATS, merge, pad
 from engine.media.manifest import Channel, Interval, Manifest, State
-from engine.media.sealing import Sealing, seal_all
+from engine.media.sealing import Beside, Sealing, seal_all
 from engine.media.staging import Folder, Staged, StagedFile, check_id, restage, stage, unstage
 
 Kind = Literal["pcm16", "ulaw", "alaw", "opus"]
@@ -142,13 +142,13 @@ class Recording:
 
     async def finish(
         self, *, channels: Iterable[Channel] | None = None, intervals: Iterable[Interval] = (), warnings: Iterable[str] = (), notes: Iterable[str] = (),
-        beside: Mapping[str, bytes] | None = None,
+        beside: Beside | None = None,
     ) -> Manifest:
         """Waits until its end is written, gives the files their names and writes the manifest. `channels` replaces what the plan says of them, by
-        what was heard. `warnings` say what is missing; `notes` are warnings of a recording that is whole; `beside` other files (`Sealing.beside`). Raises
+        what was heard. `warnings` say what is missing; `notes` are warnings of a recording that is whole; `beside` what is sealed with it. Raises
         NotSealed. Asked again, it answers the same."""
         if self._sealed is None:
-            self._sealed = asyncio.create_task(self._seal(channels, list(intervals), list(warnings), tuple(notes), dict(beside or {})))
+            self._sealed = asyncio.create_task(self._seal(channels, list(intervals), list(warnings), tuple(notes), beside or Beside()))
         return await asyncio.shield(self._sealed)
 
     async def discard(self) -> None:
@@ -164,7 +164,7 @@ class Recording:
         for fd in (*self._fds, self._plan_fd):  # the lock goes with the plan: what could not be sealed may be recovered
             os.close(fd)
 
-    async def _seal(self, channels: Iterable[Channel] | None, intervals: list[Interval], warnings: list[str], notes: tuple[str, ...], beside: dict[str, bytes]) -> Manifest:
+    async def _seal(self, channels: Iterable[Channel] | None, intervals: list[Interval], warnings: list[str], notes: tuple[str, ...], beside: Beside) -> Manifest:
         samples = await self._over
         results = self._recorder.writer.results(self.number)
         self._recorder.writer.release(self.number)

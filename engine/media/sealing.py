@@ -114,19 +114,26 @@ def _link_all(folder: Folder, files: Sequence[StagedFile], manifest_name: str) -
     raise NotSealed(f"{NAMES_MAX} recordings have the name {manifest_name} already")
 
 
+class Beside(msgspec.Struct, frozen=True, kw_only=True):
+    """Other files of a recording. `files`: what comes behind its id in their names, and what is in them; `drafts` are names of files that these take the place of."""
+
+    files: dict[str, bytes] = {}
+    drafts: tuple[str, ...] = ()
+
+
 class Sealing(msgspec.Struct, kw_only=True):
-    """A recording that is to be sealed. `beside` are other files of it: what comes behind its id in their names, and what is in them."""
+    """A recording that is to be sealed, with what will be `beside` it."""
 
     staged: Staged
     manifest: Manifest
-    beside: dict[str, bytes] = {}
+    beside: Beside = Beside()
 
 
 class _Work:
     """A sealing on its way."""
 
     def __init__(self, sealing: Sealing) -> None:
-        self.staged, self.manifest, self.beside = sealing.staged, sealing.manifest, sealing.beside
+        self.staged, self.manifest, self.beside, self.drafts = sealing.staged, sealing.manifest, sealing.beside.files, sealing.beside.drafts
         self.files: list[StagedFile] = []
         self.name = ""
         self.content = b""
@@ -231,6 +238,8 @@ def seal_all(folder: Folder, sealings: Sequence[Sealing]) -> list[Manifest | Not
     for work in works:
         if work.error is None:
             unstage(folder, work.staged)
+            for name in work.drafts:
+                folder.put_away(name)
     return [work.error or work.manifest for work in works]
 
 
@@ -242,4 +251,4 @@ def seal(folder: Folder, staged: Staged, manifest: Manifest) -> Manifest:
     return done
 
 
-__all__ = ["Sealing", "seal", "seal_all", "sha256_of"]
+__all__ = ["Beside", "Sealing", "seal", "seal_all", "sha256_of"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from operator import is_
 from typing import Any, Final
 
 import msgspec
@@ -15,6 +16,7 @@ from engine.media.manifest import Manifest
 from engine.media.path import CallMedia, PathPolicy, rate_of
 from engine.media.plane import MediaPlane, MediaStream, StreamListener
 from engine.media.recorder import Leg, Recorder
+from engine.media.sealing import Beside
 from engine.rtp.quality import rate
 from engine.sdp.negotiated import NegotiatedMedia
 from engine.siprec.events import LegQuality
@@ -35,12 +37,11 @@ def is_held(line: NegotiatedMedia) -> bool:
 class _Listener(StreamListener):
     """Hears of the streams of one session."""
 
-    def __init__(self) -> None:
-        self.legs: Legs | None = None
+    def __init__(self, legs: Legs) -> None:
+        self._legs = legs
 
     def on_record_behind(self, stream: MediaStream, samples: int) -> None:
-        if self.legs is not None:
-            self.legs.behind(stream, samples)
+        self._legs.behind(stream, samples)
 
 
 class Legs:
@@ -48,8 +49,7 @@ class Legs:
 
     def __init__(self, plane: MediaPlane, recorder: Recorder, *, host: str, advertised: str, on_fault: Callable[[str], None]) -> None:
         """`host` is the address that ports are bound to, `advertised` the one that others are told; both as `CallMedia` has them."""
-        listener = _Listener()
-        listener.legs = self
+        listener = _Listener(self)
         self.media = CallMedia(plane, POLICY, host=host, advertised=advertised, listener_of=lambda index: listener)
         self.lines: tuple[NegotiatedMedia, ...] = ()
         self.recording: CallRecording | None = None
@@ -101,8 +101,10 @@ class Legs:
         return self.recording
 
     def agreed(self, lines: Sequence[NegotiatedMedia], leg_of: Callable[[NegotiatedMedia], Leg]) -> None:
-        """Streams follow what was agreed. Raises MediaFull, PathError."""
+        """Streams follow what was agreed; nothing is done for an agreement that they follow already. Raises MediaFull, PathError."""
         before, self.lines = self.lines, tuple(lines)
+        if len(before) == len(lines) and all(map(is_, before, lines)):
+            return
         self._keys |= self._named(lines)
         if not self._tracks and (first := next((line for line in self.lines if line.accepted), None)) is not None:
             self._tracks[self._keys[first.index]] = 0  # nothing was offered when the files were made
@@ -230,7 +232,7 @@ class Legs:
         """Streams end; their ports are free again."""
         self.media.close()
 
-    async def finish(self, notes: Sequence[str], beside: Callable[[], Awaitable[Mapping[str, bytes]]]) -> Manifest | None:
+    async def finish(self, notes: Sequence[str], beside: Callable[[], Awaitable[Beside]]) -> Manifest | None:
         """Seals the files, behind the last of what came, with others `beside` them. Raises NotSealed."""
         self.stop()
         await asyncio.gather(*(stream.closed for stream in self._streams.values()))

@@ -248,6 +248,9 @@ class Pauses:
     def find(self, call_id: str, session_ids: Iterable[str] = (), group_ids: Iterable[str] = ()) -> Found | None:
         """What sessions of this call, of these communication sessions and groups left, all of it together; None where nothing holds."""
         state, armed = PauseState(), None
+        with contextlib.suppress(OSError):
+            if self._path.stat().st_nlink == 2:  # no folder is in it, and nothing is paused; where they are not counted it is 1
+                return None
         superseded: set[str] = set()
         awaited = _digest(ARMED, call_id)
         for key, kind in _keys(call_id, session_ids, group_ids).items():

@@ -11,8 +11,8 @@ import contextlib
 import logging
 import re
 import secrets
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Awaitable, Sequence
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
@@ -21,6 +21,8 @@ from engine.media.errors import MediaError
 from engine.media.manifest import Manifest
 from engine.media.plane import MediaFull
 from engine.media.recorder import Leg
+from engine.media.sealing import Beside
+from engine.media.staging import Staged
 from engine.sdp.negotiated import NegotiatedMedia
 from engine.sdp.remote import RemoteDescription
 from engine.sip import bodies as sip_bodies
@@ -32,7 +34,7 @@ from engine.sip.message import Message
 from engine.siprec import compose, vendor, view
 from engine.siprec.bodies import RecordingParts, parts_of
 from engine.siprec.control import ChangeKind, Control
-from engine.siprec.document import SUFFIX, SessionDocument
+from engine.siprec.document import SessionDocument
 from engine.siprec.events import SessionEventKind, SignallingEvent, SignallingKind
 from engine.siprec.facts import Party, SessionFacts, Vendor
 from engine.siprec.facts import State as SessionState
@@ -54,12 +56,15 @@ _CNAME: Final = re.compile(rb"^a=ssrc:\d+ +cname:([^\r\n]{1,255})", re.MULTILINE
 log = logging.getLogger("trunkline.siprec")
 
 
-def offered_lines(description: bytes) -> tuple[view.OfferedLine, ...]:
-    """The m= lines of a description: place, label and the CNAME of its source. Raises NegotiationError for what is none."""
-    sections = re.split(rb"^(?=m=)", description, flags=re.MULTILINE)[1:]
-    names = [found[1].decode("utf-8", "replace").strip() if (found := _CNAME.search(section)) else "" for section in sections]
-    media = RemoteDescription(description).media
-    return tuple(view.OfferedLine(index=index, label=one.label, cname=names[index] if index < len(names) else "") for index, one in enumerate(media))
+def offered_lines(description: bytes, media: Sequence[Labelled] | None = None) -> tuple[view.OfferedLine, ...]:
+    """The m= lines of a description: place, label and the CNAME of its source. `media` are the lines where they have been read already. Raises NegotiationError for what
+    is no description."""
+    names: list[str] = []
+    if b" cname:" in description:
+        sections = re.split(rb"^(?=m=)", description, flags=re.MULTILINE)[1:]
+        names = [found[1].decode("utf-8", "replace").strip() if (found := _CNAME.search(section)) else "" for section in sections]
+    lines = RemoteDescription(description).media if media is None else media
+    return tuple(view.OfferedLine(index=index, label=one.label, cname=names[index] if index < len(names) else "") for index, one in enumerate(lines))
 
 
 def headers_of(message: Message) -> tuple[tuple[str, str], ...]:
@@ -69,6 +74,13 @@ def headers_of(message: Message) -> tuple[tuple[str, str], ...]:
         word = name.decode("latin-1")
         told.append((word[:VALUE_MAX_CHARS], redacted(word, value.decode("utf-8", "replace"))[:VALUE_MAX_CHARS]))
     return tuple(told)
+
+
+class Labelled(Protocol):
+    """An m= line."""
+
+    @property
+    def label(self) -> str: ...
 
 
 class RecordingSession(CallUser):
@@ -96,7 +108,7 @@ class RecordingSession(CallUser):
         self._accepts_requests = compose.SNAPSHOT in request.value("Accept").lower()
         self._snapshot: str | None = None
         self._sequence = 0
-        self._created_at = self._last_sip_at = server.now()
+        self._began_at = self._last_sip_at = server.now()
         self._ended_at: float | None = None
         self._remote = call.flow.peer
         self._transport = call.flow.transport
@@ -109,7 +121,9 @@ class RecordingSession(CallUser):
         self._journal: Journal | None = None
         self._limit: asyncio.TimerHandle | None = None
         self._places = 0  # streams that are counted against the machine's limit
-        self._told: list[SessionEventKind] = []
+        self._is_begun = False  # "started" was told
+        self._facts: SessionFacts | None = None  # as they were told last
+        self._paths: tuple[Staged, str, tuple[str, ...]] | None = None
         self._is_paused_there = False
         self._sessions: tuple[str, ...] = ()  # communication sessions that are recorded now
         self._rotating: asyncio.Task[None] | None = None
@@ -130,7 +144,7 @@ class RecordingSession(CallUser):
         except Exception as error:
             log.exception("the recording of %r could not be begun", self.call_id[:100])
             self._refuse(500, error)
-        if "started" not in self._told:
+        if not self._is_begun:
             await self._discard()
 
     async def _begin(self) -> None:
@@ -142,7 +156,7 @@ class RecordingSession(CallUser):
         lines: tuple[NegotiatedMedia, ...] = ()
         if offer:
             lines = self.negotiation.receive_offer(offer)
-            self._lines = offered_lines(offer)
+            self._lines = offered_lines(offer, lines)
         self._take_places(sum(line.accepted for line in lines) or 1)
         document = self._document_of(request, parts)
         self._policy = vendor.policy_of(request, document)
@@ -153,7 +167,6 @@ class RecordingSession(CallUser):
         await self.legs.begin(
             self.recording_id, self.call_id, lines, order, self._leg_of, untouched=options.g711 == "untouched", merged=options.combine_legs
         )
-        self._created_at = self.legs.created_at
         self._journal = self._journal_of(self.recording_id)
         if self.call.state is State.SETUP:  # not cancelled meanwhile
             self._restore_pauses()
@@ -253,8 +266,7 @@ class RecordingSession(CallUser):
             return
         self._view = view.View()
         self._view.apply(document, self._server.now())
-        self._rotating = self._loop.create_task(self._rotate(before))
-        self._server.spawn(self._wait_for(self._rotating))
+        self._rotating = self._server.spawn(self._rotate(before))
 
     async def _rotate(self, ended: SessionFacts) -> None:
         """Seals what was recorded so far, while the next files are written already."""
@@ -271,13 +283,12 @@ class RecordingSession(CallUser):
             return
         at = self._server.now()
         self.recording_id = fresh_id
-        self._created_at = self.legs.created_at
         self._journal = self._journal_of(fresh_id)
         ended = msgspec.structs.replace(ended, state="ended", ended_at=at)
         journal.freeze(msgspec.structs.replace(self._document(), session=ended))
         self._tell("updated")
         notes, self.warnings = self.warnings, []
-        await self._seal(recording_id, before.finish(notes, {SUFFIX: await journal.finish()}), journal, ended)
+        await self._seal(recording_id, before.finish(notes, await journal.finish()), ended)
 
     def _journal_of(self, recording_id: str) -> Journal:
         recorder = self._server.media.recorder
@@ -372,7 +383,7 @@ class RecordingSession(CallUser):
         if accepted > self._places:
             self._server.places.change(accepted - self._places)
             self._places = accepted
-        if "started" in self._told:
+        if self._is_begun:
             self._tell("updated")
 
     def on_connected(self, call: Call) -> None:
@@ -393,7 +404,7 @@ class RecordingSession(CallUser):
     def on_ended(self, call: Call, ending: Ending) -> None:
         """It is over, or never began."""
         self._server.over(self)
-        if "started" not in self._told:
+        if not self._is_begun:
             if ending.by == "them":
                 self._audit("sip.cancel.received", ending.status)
             return
@@ -405,12 +416,7 @@ class RecordingSession(CallUser):
         self._tell("ended")
         if self._limit is not None:
             self._limit.cancel()
-        self._over = self._loop.create_task(self._finish())
-        self._server.spawn(self._wait_for(self._over))
-
-    @staticmethod
-    async def _wait_for(task: asyncio.Task[None]) -> None:
-        await task
+        self._over = self._server.spawn(self._finish())
 
     # ---- the end ----
 
@@ -442,24 +448,25 @@ class RecordingSession(CallUser):
         self.control.close()
         if self._rotating is not None:
             await self._rotating
-        await self._seal(self.recording_id, self.legs.finish(self.warnings, self._beside), self._journal, None)
+        await self._seal(self.recording_id, self.legs.finish(self.warnings, self._beside), None)
         self._give_places_back()
         self._server.recorded(self)
 
-    async def _beside(self) -> dict[str, bytes]:
-        return {SUFFIX: await self._journal.finish()} if self._journal is not None else {}
+    async def _beside(self) -> Beside:
+        self._facts = self.facts()  # the streams are closed: they stay so
+        return await self._journal.finish() if self._journal is not None else Beside()
 
-    async def _seal(self, recording_id: str, finishing: Awaitable[Manifest | None], journal: Journal | None, facts: SessionFacts | None) -> None:
+    async def _seal(self, recording_id: str, finishing: Awaitable[Manifest | None], facts: SessionFacts | None) -> None:
         manifest: Manifest | None = None
         try:
             manifest = await finishing
         except (EngineError, OSError) as error:
             self.warn(str(error))
             self._server.failed(recording_id, error)
-        if journal is not None and manifest is not None:  # else recovery finds its draft beside what it finishes
-            await journal.forget()
+        if manifest is None:  # recovery finds its draft beside what it finishes
+            self._facts = self.facts()
         self._server.sealed(manifest)
-        self._server.tell("recorded", facts or self.facts(), manifest=f"{recording_id}.json" if manifest is not None else "")
+        self._server.tell("recorded", facts or self._facts or self.facts(), manifest=f"{recording_id}.json" if manifest is not None else "")
 
     async def finished(self) -> None:
         """Until its files are sealed, once it has ended."""
@@ -528,10 +535,10 @@ class RecordingSession(CallUser):
             self._server.audit(SignallingEvent(event=event, at=self._server.now(), call_id=self.call_id, status=status, reason=reason[:200], headers=headers))
 
     def _tell(self, kind: SessionEventKind, *, actor: str = "", reason: str = "") -> None:
-        if kind not in self._told:
-            self._told.append(kind)
-        if "started" in self._told:
-            self._server.tell(kind, self.facts(), actor=actor, reason=reason)
+        self._is_begun = self._is_begun or kind == "started"
+        if self._is_begun:
+            self._facts = self.facts()
+            self._server.tell(kind, self._facts, actor=actor, reason=reason)
         if self._journal is not None and kind != "ended":  # which it is told of when its files are sealed
             self._journal.changed()
 
@@ -540,9 +547,9 @@ class RecordingSession(CallUser):
         call, control = self.call, self.control
         dialog = call.dialog
         stream_ids = {one.index: (one.stream_id, one.parties or one.former) for one in self._channels}
-        merged, legs = self._paths()
+        merged, legs = self._files()
         return SessionFacts(
-            call_id=self.call_id, recording_id=self.recording_id, worker=self._server.name, state=self._state(), created_at=self._created_at,
+            call_id=self.call_id, recording_id=self.recording_id, worker=self._server.name, state=self._state(), created_at=self.legs.created_at or self._began_at,
             last_activity=max(self._last_sip_at, self._server.wall(self.legs.last_heard_ns())), ended_at=self._ended_at,
             local_tag=dialog.local_tag if dialog is not None else "", remote_tag=dialog.remote_tag if dialog is not None else "",
             local_uri=call.local_uri, remote_uri=call.remote_uri, remote_addr=f"{self._remote[0]}:{self._remote[1]}", transport=self._transport,
@@ -552,14 +559,19 @@ class RecordingSession(CallUser):
             recording_paused=control.recording_paused, transcription_paused=control.transcription_paused,
         )  # fmt: skip
 
-    def _paths(self) -> tuple[str, tuple[str, ...]]:
+    def _files(self) -> tuple[str, tuple[str, ...]]:
         """Where the merged file will be, and those of the legs."""
         recording = self.legs.recording
         if recording is None:
             return "", ()
-        folder, files = str(self._server.media.folder), recording.recording.staged.files
-        merged = next((f"{folder}/{file.name}" for file in files if file.name.rpartition(".")[0] == self.recording_id), "")
-        return merged, tuple(f"{folder}/{file.name}" for file in files if file.channels == 1 and file.name.rpartition(".")[0] != self.recording_id)
+        staged = recording.recording.staged
+        if self._paths is None or self._paths[0] is not staged:
+            folder = str(self._server.media.folder)
+            stems = {file.name.rpartition(".")[0]: file for file in staged.files if file.channels}
+            merged = stems.pop(staged.recording_id, None)
+            legs = tuple(f"{folder}/{file.name}" for file in stems.values() if file.channels == 1)
+            self._paths = staged, f"{folder}/{merged.name}" if merged is not None else "", legs
+        return self._paths[1:]
 
     def _state(self) -> SessionState:
         if self._ended_at is not None:
@@ -571,7 +583,7 @@ class RecordingSession(CallUser):
 
     def _document(self) -> SessionDocument:
         return SessionDocument(
-            session=self.facts(), bodies=self._bodies.all(), headers=self._headers, retention_days=self._policy.retention_days, policy_source=self._policy.source,
+            session=self._facts or self.facts(), bodies=self._bodies.all(), headers=self._headers, retention_days=self._policy.retention_days, policy_source=self._policy.source,
         )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from engine.media.sealing import Beside
 from engine.media.staging import Folder
 from engine.siprec.document import PART_SUFFIX, SUFFIX, Body, SessionDocument
 
@@ -96,15 +97,16 @@ class Journal:
             except OSError as error:
                 log.warning("the document of %s could not be written: %s", self._recording_id, error.strerror)
 
-    async def finish(self) -> bytes:
-        """The document as it stays; no more is drafted."""
+    async def finish(self) -> Beside:
+        """The document as it stays, which takes the place of its draft; no more is drafted."""
         self._is_over = True
         if self._writing is not None:
             await self._writing
-        return msgspec.json.encode(self._make())
+        drafts = (f".{self._recording_id}{PART_SUFFIX}",) if self._drafts else ()
+        return Beside(files={SUFFIX: msgspec.json.encode(self._make())}, drafts=drafts)
 
     async def forget(self) -> None:
-        """The draft goes: the document has its name, or nobody wants it."""
+        """The draft goes: nobody wants the document."""
         self._is_over = True
         if self._writing is not None:
             await self._writing

@@ -25,6 +25,7 @@ from engine.media import staging
 from engine.media.errors import NotSealed, RecordingFull, RecordingRefused
 from engine.media.manifest import Channel, Interval
 from engine.media.recorder import Leg, Plan, Recorder, Recording
+from engine.media.sealing import Beside
 from engine.media.wav import WavFile
 
 TWO = (Leg("1", "alice"), Leg("2", "bob"))
@@ -477,7 +478,7 @@ def test_recordings_that_end_together_are_sealed_together(tmp_path: Path, monkey
         asked: list[str] = []
         monkeypatch.setattr(os, "fsync", lambda fd: asked.append("file"))
         monkeypatch.setattr(staging.Folder, "sync_volume", lambda self: asked.append("volume"))
-        done = await asyncio.gather(*(one.finish(beside={".more.json": b"%d" % number}) for number, one in enumerate(recordings)))
+        done = await asyncio.gather(*(one.finish(beside=Beside(files={".more.json": b"%d" % number})) for number, one in enumerate(recordings)))
         assert len(asked) < 60 and "volume" in asked
         for number, manifest in enumerate(done):
             assert manifest.state == "complete" and manifests.problems(made.folder / f"r{number}.json") == []

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from engine.media.staging import Folder
-from engine.siprec.document import SessionDocument
+from engine.siprec.document import SUFFIX, SessionDocument
 from engine.siprec.facts import SessionFacts
 from engine.siprec.signalling import (
     BODIES_MAX,
@@ -90,7 +90,9 @@ def test_a_hundred_changes_are_few_writes_and_the_last_is_there(tmp_path: Path) 
                 await asyncio.sleep(0.001)
         assert (tmp_path / ".r1.siprec.part").read_bytes().count(b"\n") <= DRAFTS_MAX
         changes = 100
-        assert msgspec.json.decode(await journal.finish(), type=SessionDocument).session.warnings == ("100",)
+        beside = await journal.finish()
+        assert msgspec.json.decode(beside.files[SUFFIX], type=SessionDocument).session.warnings == ("100",)
+        assert beside.drafts == (".r1.siprec.part",)
         journal.changed()
         await journal.forget()
         assert list(tmp_path.iterdir()) == []
