@@ -44,7 +44,8 @@ class RequestLog:
         self._stem = os.urandom(8).hex()
         self._numbers = itertools.count(1)
         self._fixed = [
-            (b"server", f"trunkline/{version}".encode()),
+            # the first word is the one that clients of recording servers look for (RFC 9110 10.2.4)
+            (b"server", f"siprec/{version} trunkline/{version}".encode()),
             (b"x-content-type-options", b"nosniff"),
             (b"referrer-policy", b"no-referrer"),
         ]

@@ -162,7 +162,8 @@ def test_every_answer_has_a_request_id_and_our_name(running: Running) -> None:
         for path in ("/health", "/nowhere", "/v1/keys"):
             answer = nobody.get(path, headers={"X-Request-ID": "trace-me-1"})
             assert answer.headers["X-Request-ID"] == "trace-me-1"
-            assert answer.headers["Server"].startswith("trunkline/")
+            version = nobody.get("/health").json()["version"]
+            assert answer.headers["Server"] == f"siprec/{version} trunkline/{version}"
             if answer.status_code >= 400:
                 assert set(answer.json()) >= {"error", "code"}
 
