@@ -31,6 +31,7 @@ from engine.config import (
     Loaded,
     auth_required,
     difference,
+    jwt_algorithm,
     load_environment,
 )
 from engine.health import Check, Health, Result, disk_check
@@ -149,10 +150,10 @@ class Services:
     def _authenticator(self) -> Authenticator:
         auth = self.config.auth
         jwt = None
-        if auth.jwt.algorithm:
+        if algorithm := jwt_algorithm(self.config):
             key = auth.jwt.secret or Path(auth.jwt.public_key_file).read_text()
             jwt = JwtSettings(
-                keys=(JwtKey(auth.jwt.algorithm, key),), issuer=auth.jwt.issuer or None, audience=auth.jwt.audience or None,
+                keys=(JwtKey(algorithm, key),), issuer=auth.jwt.issuer or None, audience=auth.jwt.audience or None,
                 leeway_s=auth.jwt.leeway_s, max_age_s=auth.jwt.max_age_s,
             )  # fmt: skip
         return Authenticator(

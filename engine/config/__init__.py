@@ -11,6 +11,7 @@ from engine.config.loading import (
     check,
     difference,
     environment_name,
+    jwt_algorithm,
     load,
     load_environment,
     parse,
@@ -18,5 +19,5 @@ from engine.config.loading import (
 
 __all__ = [
     "Change", "Config", "ConfigError", "Loaded", "Plan", "Problem", "auth_required", "check", "difference", "environment_name",
-    "fields", "load", "load_environment", "parse", "redacted",
+    "fields", "jwt_algorithm", "load", "load_environment", "parse", "redacted",
 ]  # fmt: skip

@@ -48,7 +48,7 @@ class Http(Section, frozen=True, kw_only=True):
 
 
 class Jwt(Section, frozen=True, kw_only=True):
-    """Tokens that are taken. With `algorithm` empty none are."""
+    """Tokens that are taken: HS256 where there is a `secret` and no `algorithm`, none at all without either."""
 
     algorithm: Annotated[
         Literal["", "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384"],

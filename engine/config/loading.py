@@ -400,6 +400,11 @@ def auth_required(config: Config) -> bool:
     return config.http.host not in ("localhost", "::1", "[::1]") and not config.http.host.startswith("127.")
 
 
+def jwt_algorithm(config: Config) -> str:
+    """The algorithm of tokens, "" where none are taken. A secret by itself is one for HS256: recording servers have a name for the secret alone."""
+    return config.auth.jwt.algorithm or ("HS256" if config.auth.jwt.secret else "")
+
+
 def check(config: Config) -> tuple[list[Problem], list[Problem]]:
     """(errors, warnings) of fields that do not fit together."""
     errors: list[Problem] = []
@@ -414,9 +419,11 @@ def check(config: Config) -> tuple[list[Problem], list[Problem]]:
                 f"listening on {config.http.host} without keys is refused: others than this machine can connect",
             )
         )
-    jwt = config.auth.jwt
-    if jwt.algorithm.startswith("HS") and not jwt.secret:
-        errors.append(Problem("auth.jwt.secret", f"{jwt.algorithm} needs a secret"))
+    jwt, algorithm = config.auth.jwt, jwt_algorithm(config)
+    if algorithm.startswith("HS") and not jwt.secret:
+        errors.append(Problem("auth.jwt.secret", f"{algorithm} needs a secret"))
+    elif algorithm.startswith("HS") and len(jwt.secret.encode()) < int(algorithm[2:]) // 8:
+        errors.append(Problem("auth.jwt.secret", f"{algorithm} needs a secret of {int(algorithm[2:]) // 8} bytes at least (RFC 7518 3.2)"))
     if jwt.algorithm[:2] in ("RS", "ES") and not jwt.public_key_file:
         errors.append(Problem("auth.jwt.public_key_file", f"{jwt.algorithm} needs a public key"))
     network = config.network
@@ -462,6 +469,6 @@ def difference(old: Config, new: Config) -> list[Change]:
 
 
 __all__ = [
-    "Change", "ConfigError", "Loaded", "Problem", "auth_required", "check", "difference", "environment_name", "load",
-    "load_environment", "merged", "parse",
+    "Change", "ConfigError", "Loaded", "Problem", "auth_required", "check", "difference", "environment_name", "jwt_algorithm",
+    "load", "load_environment", "merged", "parse",
 ]  # fmt: skip

@@ -20,6 +20,7 @@ from engine.config import (
     difference,
     environment_name,
     fields,
+    jwt_algorithm,
     load,
     parse,
     redacted,
@@ -194,6 +195,13 @@ def test_the_names_of_the_recorder_are_honoured() -> None:
     ]
 
 
+def test_a_secret_for_tokens_needs_no_algorithm() -> None:
+    assert jwt_algorithm(Config()) == ""
+    assert jwt_algorithm(load(None, {"AUTH_JWT_SECRET": "x" * 32}).config) == "HS256"
+    named = {"AUTH_JWT_SECRET": "x" * 64, "TRUNKLINE_AUTH_JWT_ALGORITHM": "HS512"}
+    assert jwt_algorithm(load(None, named).config) == "HS512"
+
+
 def test_fields_that_do_not_fit_together_are_refused() -> None:
     open_door = {"TRUNKLINE_HTTP_HOST": "0.0.0.0", "TRUNKLINE_AUTH_ENABLED": "off"}
     assert problems(None, open_door)[0].startswith(
@@ -202,6 +210,8 @@ def test_fields_that_do_not_fit_together_are_refused() -> None:
     assert problems(None, {"TRUNKLINE_AUTH_JWT_ALGORITHM": "HS256"}) == [
         "auth.jwt.secret: HS256 needs a secret"
     ]
+    assert problems(None, {"AUTH_JWT_SECRET": "short"}) == ["auth.jwt.secret: HS256 needs a secret of 32 bytes at least (RFC 7518 3.2)"]
+    assert problems(None, {"TRUNKLINE_AUTH_JWT_ALGORITHM": "HS512", "AUTH_JWT_SECRET": "x" * 63})
     assert problems(None, {"TRUNKLINE_DEFAULT_PLAN": "gold"})[0].startswith("default_plan: ")
     assert problems(None, {"TRUNKLINE_STORE_URL": "mysql://x"}) == [
         "store.url: must begin with sqlite:/// or postgresql://"
