@@ -99,14 +99,15 @@ class Payloads:
         sentiment: Sentiment | None = None,
         keywords: list[dict[str, Any]] | None = None,
     ) -> dict[str, Any]:
-        """Something that was said, or that follows from it. `text` and `transcription` are the same, as are `call_id` and `call_uuid`."""
+        """Something that was said, or that follows from it. `text` and `transcription` are the same, as are `call_id` and `call_uuid`. `sentiment` is null where
+        none was looked for."""
         at = iso(now)
         told = {"provider": transcript.provider, "language": transcript.language, "confidence": transcript.confidence, "utterance": transcript.utterance}
         metadata: dict[str, Any] = {
             "event_source": SOURCE, "server_timestamp": at, "is_final": transcript.is_final, "channel": transcript.channel,
             **{name: value for name, value in told.items() if value not in ("", None)}, **self._vendor,
         }  # fmt: skip
-        payload: dict[str, Any] = {
+        return {
             "message_id": self._new_id(),
             "timestamp": at,
             "event_type": event_type,
@@ -126,12 +127,10 @@ class Payloads:
             "stream_label": speaker.stream_label,
             "participant_name": speaker.name,
             "participant_role": speaker.role,
+            "sentiment": None if sentiment is None else sentiment_object(sentiment),
             "keywords": [] if keywords is None else keywords,
             "metadata": metadata,
         }
-        if sentiment is not None:
-            payload["sentiment"] = sentiment_object(sentiment)
-        return payload
 
 
 __all__ = ["SOURCE", "EventType", "Payloads", "ids", "keyword_objects", "sentiment_object"]

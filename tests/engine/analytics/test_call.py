@@ -280,7 +280,7 @@ def test_without_analytics_only_transcriptions_are_told() -> None:
     told += call.on_quality(quality(1.5), BEGAN + 200) + call.finish(BEGAN + 300)
     assert analytics(told) == []
     assert kinds(told) == ["partial_transcript", "final_transcript", "speaker_change", "final_transcript", "session_end"]
-    assert all("sentiment" not in each and not each.get("keywords") for each in transcriptions(told))
+    assert all(each.get("sentiment") is None and not each.get("keywords") for each in transcriptions(told))
     assert call.summary() == {"sentiment": None, "mos": 1.5}
 
 
