@@ -14,7 +14,8 @@ from litestar.params import Parameter
 
 from api.auth import principal_of, visible_to
 from api.errors import ApiError, InvalidParameter, MissingParameter, NotFound
-from api.scopes import requires
+from api.scopes import ADMIN, requires
+from api.stt_metrics import AMOUNTS, GROUP, Collector, totals
 from engine.clock import iso, iso_or_none
 from engine.compliance.audit_log import reference_of
 from engine.speech.jobs import (
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 TEXT_MAX_CHARS: Final = 512
 METADATA_MAX_BYTES: Final = 16_384
-STATES: Final = {"queued": "queued", "pending": "queued", "processing": "running", "completed": "done", "failed": "failed", "cancelled": "failed", "retrying": "queued"}
+STATES: Final = {"queued": "queued", "pending": "queued", "processing": "running", "running": "running", "completed": "done", "failed": "failed", "cancelled": "failed", "retrying": "queued"}
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8}){0,4}\Z")
 
 
@@ -192,16 +193,6 @@ def _stats(found: list[Figures]) -> QueueStats:
     )  # fmt: skip
 
 
-def _metrics(found: list[Figures]) -> dict[str, float]:
-    stats = _stats(found)
-    ended, worked = sum(one.ended for one in found), sum(one.worked_s for one in found)
-    return {
-        "stt_jobs_enqueued_total": stats.total_jobs, "stt_jobs_processed_total": stats.completed_jobs, "stt_jobs_failed_total": stats.failed_jobs,
-        "stt_jobs_retried_total": sum(max(one.attempts - one.begun, 0) for one in found), "stt_queue_size": stats.pending_jobs,
-        "stt_active_workers": stats.processing_jobs, "stt_average_process_time_seconds": round(worked / ended, 3) if ended else 0.0,
-    }  # fmt: skip
-
-
 @post(
     "/api/stt/submit", opt={"scopes": requires("stt.submit"), "audit": "stt.submit", "errors": (400, 503)}, status_code=201, tags=["speech"],
 )  # fmt: skip
@@ -237,7 +228,7 @@ async def submit(request: Request[Any, Any, Any], data: Submission) -> Submitted
 @get("/api/stt/jobs", opt={"scopes": requires("stt.read"), "errors": (400, 503)}, tags=["speech"])
 async def list_jobs(
     request: Request[Any, Any, Any],
-    status: Annotated[str | None, Parameter(description="queued, processing, completed, failed")] = None,
+    status: Annotated[str | None, Parameter(description="queued, running (or processing), completed, failed")] = None,
     call_uuid: Annotated[str | None, Parameter(description="Only jobs of this call.")] = None,
     cursor: Annotated[str | None, Parameter(description="next_cursor of the page before.")] = None,
     limit: Annotated[int, Parameter(ge=1, le=500)] = 50,
@@ -267,17 +258,19 @@ async def stt_stats(request: Request[Any, Any, Any]) -> SttStats:
     """Depth of the queue, how long jobs wait, how many fail."""
     services = _services(request)
     found = await services.store.jobs.figures(KIND)
-    return SttStats(_stats(found), _metrics(found), iso(services.clock()))
+    return SttStats(_stats(found), totals(found), iso(services.clock()))
 
 
 @get(
     "/api/stt/metrics", opt={"scopes": requires("stt.read"), "errors": (503,), "answer": {"text/plain": {"schema": {"type": "string"}}}}, tags=["speech"],
 )  # fmt: skip
 async def stt_metrics(request: Request[Any, Any, Any]) -> Response[str]:
-    """The same for Prometheus."""
-    told = _metrics(await _services(request).store.jobs.figures(KIND))
-    lines = [f"# TYPE {name} {'counter' if name.endswith('_total') else 'gauge'}\n{name} {value:g}\n" for name, value in told.items()]
-    return Response("".join(lines), media_type="text/plain; version=0.0.4")
+    """The same for Prometheus, and by provider how long jobs take and what they cost."""
+    from prometheus_client import CollectorRegistry, generate_latest
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Collector(await _services(request).store.jobs.figures(KIND, GROUP, AMOUNTS)))
+    return Response(generate_latest(registry).decode(), media_type="text/plain; version=0.0.4")
 
 
 @post(

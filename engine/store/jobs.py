@@ -28,7 +28,7 @@ _ATTEMPT_LAST = 2**31 - 1
 
 class Figures(msgspec.Struct, frozen=True):
     """Jobs of one state: how many, their attempts, how many were begun and how long those waited, how many ended and how long those took, and over how long they ended;
-    in seconds."""
+    in seconds. `group` and `amounts` are of what was asked for."""
 
     state: str
     count: int
@@ -38,6 +38,8 @@ class Figures(msgspec.Struct, frozen=True):
     ended: int
     worked_s: float
     span_s: float
+    group: str = ""
+    amounts: tuple[float, ...] = ()
 
 
 def _has(field: str, text: str) -> sa.ColumnElement[bool]:
@@ -45,6 +47,14 @@ def _has(field: str, text: str) -> sa.ColumnElement[bool]:
     written = f"{json.dumps(field)}:{json.dumps(text)}"
     payload = sa.cast(_JOBS.payload, sa.Text)
     return sa.func.replace(payload, written, "") != payload  # LIKE is blind to case in one of the databases
+
+
+def _told(column: sa.ColumnElement[Any], field: str, dialect: str, pattern: str) -> sa.ColumnElement[Any]:
+    """A field of a document, as `models.Document` writes it; NULL where it has none. One of the databases reads no JSON that names characters it does not keep, so
+    there the text is searched: a quote within a text has a backslash before it, so that the first match is the document's own field."""
+    if dialect == "sqlite":
+        return sa.func.json_extract(column, f'$."{field}"')
+    return sa.func.substring(sa.cast(column, sa.Text), f"{json.dumps(field)}:{pattern}")
 
 
 class Jobs:
@@ -65,17 +75,25 @@ class Jobs:
             found = (await connection.execute(statement)).mappings().first()
         return JobRow(**found) if found else None
 
-    async def figures(self, kind: str) -> list[Figures]:
-        """Of a kind: for each state how many there are, and sums to make averages of."""
+    async def figures(self, kind: str, group: str = "", amounts: Sequence[tuple[str, str]] = ()) -> list[Figures]:
+        """Of a kind: for each state how many there are, and sums to make averages of. With `group` for each text of this field of the payload too; `amounts` are
+        numbers to add up, as ("payload" or "result", field)."""
         waited, worked = _JOBS.started_at - _JOBS.created_at, _JOBS.finished_at - _JOBS.started_at
         count, attempts = sa.func.count(), sa.func.coalesce(sa.func.sum(_JOBS.attempts), 0)
-        columns = (
-            _JOBS.state, count, attempts, sa.func.count(_JOBS.started_at), sa.func.coalesce(sa.func.sum(waited), 0.0), sa.func.count(worked),
-            sa.func.coalesce(sa.func.sum(worked), 0.0), sa.func.coalesce(sa.func.max(_JOBS.finished_at) - sa.func.min(_JOBS.finished_at), 0.0),
-        )  # fmt: skip
         async with self._database.reading() as connection:
-            found = await connection.execute(sa.select(*columns).where(_JOBS.kind == kind).group_by(_JOBS.state))
-            return [Figures(*told) for told in found]
+            dialect = connection.dialect.name
+            named = sa.func.coalesce(_told(_JOBS.payload, group, dialect, '"([^"]*)"'), "") if group else sa.literal("")
+            sums = [
+                sa.func.coalesce(sa.func.sum(sa.cast(_told(_JOBS[column], field, dialect, r"(-?[0-9.]+(?:[eE][+-]?[0-9]+)?)"), sa.Float)), 0.0)
+                for column, field in amounts
+            ]
+            columns = (
+                _JOBS.state, count, attempts, sa.func.count(_JOBS.started_at), sa.func.coalesce(sa.func.sum(waited), 0.0), sa.func.count(worked),
+                sa.func.coalesce(sa.func.sum(worked), 0.0), sa.func.coalesce(sa.func.max(_JOBS.finished_at) - sa.func.min(_JOBS.finished_at), 0.0),
+                named.label("told"), *sums,
+            )  # fmt: skip
+            found = await connection.execute(sa.select(*columns).where(_JOBS.kind == kind).group_by(_JOBS.state, sa.text("told")))
+            return [Figures(*(*told[:9], tuple(told[9:]))) for told in found]
 
     async def list(
         self,

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from engine.speech.jobs import KIND
 from engine.store import JobRow, Store
@@ -47,8 +48,8 @@ def submission(running: Running, **fields: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def taken(running: Running, result: dict[str, Any] | None) -> JobRow | None:
-    """Takes the next job, as a recogniser does; with a result it is done, else it has failed."""
+def taken(running: Running, result: dict[str, Any] | None, *, ends: bool = True) -> JobRow | None:
+    """Takes the next job, as a recogniser does; with a result it is done, else it has failed, unless it goes on."""
 
     async def run() -> JobRow | None:
         store = await Store.open(f"sqlite:///{running.data / 'trunkline.db'}")
@@ -56,7 +57,7 @@ def taken(running: Running, result: dict[str, Any] | None) -> JobRow | None:
             row = await store.jobs.claim("recogniser", time.time(), 60, kinds=(KIND,))
             if row is not None and result is not None:
                 assert await store.jobs.done(row.id, row.attempts, time.time(), result)
-            elif row is not None:
+            elif row is not None and ends:
                 assert await store.jobs.failed(row.id, row.attempts, time.time(), "no such language")
             return row
         finally:
@@ -108,7 +109,28 @@ def test_stats_and_metrics(running: Running, client: httpx.Client) -> None:
     answer = client.get("/api/stt/metrics")
     assert answer.headers["content-type"].startswith("text/plain")
     values = {line.split()[0]: float(line.split()[1]) for line in answer.text.splitlines() if line.startswith(PREFIX)}
-    assert values["stt_queue_size"] == stats["pending_jobs"] and values == told["metrics"]
+    assert values["stt_queue_size"] == stats["pending_jobs"] and values.items() >= told["metrics"].items()
+
+
+def test_what_each_provider_takes_and_costs(running: Running, client: httpx.Client) -> None:
+    def values() -> dict[tuple[str, ...], float]:
+        families = text_string_to_metric_families(client.get("/api/stt/metrics").text)
+        return {(sample.name, *sample.labels.values()): sample.value for family in families for sample in family.samples}
+
+    before = values()
+    for provider in ("openai", "google"):
+        assert client.post("/api/stt/submit", json=submission(running, provider=provider, priority=1)).status_code == 201
+    assert taken(running, {"text": "hello", "actual_cost": 0.25}) is not None
+    after = values()
+    assert after["stt_provider_jobs", "openai", "completed"] == before.get(("stt_provider_jobs", "openai", "completed"), 0) + 1
+    assert after["stt_provider_cost_total", "openai"] == 0.25
+    assert after["stt_provider_estimated_cost_total", "google"] == pytest.approx(before["stt_provider_estimated_cost_total", "google"] + 0.012)
+    assert after["stt_provider_estimated_cost_total", "openai"] == 0  # nobody said what it costs
+    for name in ("stt_provider_average_process_time_seconds", "stt_provider_average_wait_time_seconds"):
+        assert after[name, "openai"] >= 0
+    assert [one["status"] for one in client.get("/api/stt/jobs", params={"status": "completed", "limit": 1}).json()["jobs"]] == ["completed"]
+    assert taken(running, None, ends=False) is not None
+    assert {one["status"] for one in client.get("/api/stt/jobs", params={"status": "running"}).json()["jobs"]} == {"processing"}
 
 
 @pytest.mark.parametrize(

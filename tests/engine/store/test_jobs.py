@@ -297,6 +297,22 @@ def test_figures_of_a_kind(play: Play) -> None:
     play(scenario)
 
 
+def test_figures_by_a_field_with_what_it_comes_to(play: Play) -> None:
+    async def scenario(store: Store) -> None:
+        odd = {"note": 'a \\"provider\\":\\"c\\" and "cost":9, "cost\\":8 \0 \ud800'}
+        for at, (provider, cost) in enumerate((("a", 1.5), ("a", 1e-7), ("b", 2))):
+            await store.jobs.add(job(f"{at}", run_at=AT + at, payload={**odd, "provider": provider, "cost": cost, "more": {"provider": "d", "cost": 50}}))
+        await store.jobs.add(job("3", run_at=AT + 3, payload={}))
+        found = await store.jobs.claim("w", AT + 10, 60)
+        assert found is not None and await store.jobs.done(found.id, found.attempts, AT + 14, {"actual": 0.25})
+        told = await store.jobs.figures("transcribe", "provider", (("payload", "cost"), ("result", "actual")))
+        assert {(one.group, one.state): (one.count, one.amounts) for one in told} == {
+            ("a", "done"): (1, (1.5, 0.25)), ("a", "queued"): (1, (1e-7, 0.0)), ("b", "queued"): (1, (2.0, 0.0)), ("", "queued"): (1, (0.0, 0.0)),
+        }  # fmt: skip
+
+    play(scenario)
+
+
 def test_what_waits_is_purged_and_nothing_else(play: Play) -> None:
     async def scenario(store: Store) -> None:
         for id, kind in (("a", "transcribe"), ("b", "transcribe"), ("c", "else")):
