@@ -130,12 +130,20 @@ def on_engine_error(request: Request[Any, Any, Any], error: EngineError) -> Resp
     return answer(status, str(error) if status < 500 else "A part of the server is not available", error.code, headers)
 
 
+def _fault(fault: dict[str, Any]) -> str:
+    """A fault as the framework tells it: the body of a route is called `data` there, and one that is missing only its name."""
+    key, text = str(fault.get("key", "body")), str(fault.get("message", ""))
+    if key == "data" and text == "'data'":
+        return "The request body is missing"
+    return f"{'body' if key == 'data' else key}: {text}"
+
+
 def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, str]]:
     """Errors of the framework: no such route, wrong method, body over the limit."""
     status = error.status_code
     path, method = request.scope["path"], request.scope["method"]
     if status == 400 and isinstance(error.extra, list) and error.extra:
-        faults = (f"{fault.get('key', 'body')}: {fault.get('message', '')}" for fault in error.extra if isinstance(fault, dict))
+        faults = (_fault(fault) for fault in error.extra if isinstance(fault, dict))
         return answer(400, "; ".join(faults) or error.detail, "request.invalid_parameter")
     text = {
         404: f"There is nothing at {path}",

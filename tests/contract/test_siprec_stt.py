@@ -145,6 +145,12 @@ def test_what_cannot_be_transcribed_is_refused(running: Running, client: httpx.C
     assert answer.status_code == 400 and set(answer.json()) == {"error", "code"}
 
 
+@pytest.mark.parametrize("path", ["submit", "queue/purge"])
+def test_a_body_that_is_missing_is_named(client: httpx.Client, path: str) -> None:
+    answer = client.post(f"/api/stt/{path}")
+    assert (answer.status_code, answer.json()["error"], answer.json()["code"]) == (400, "The request body is missing", "request.invalid_parameter")
+
+
 def test_a_job_that_is_none(client: httpx.Client) -> None:
     answer = client.get("/api/stt/jobs/job_none")
     assert answer.status_code == 404 and set(answer.json()) == {"error", "code"}
