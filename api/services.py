@@ -17,6 +17,7 @@ import msgspec
 from api import checks as checks_of
 from api.auth import Authenticator, JwtKey, JwtSettings
 from api.engines import Engines, Figures
+from api.machine_metrics import Processors
 from api.pause_key import PauseKey
 from api.plans import Budget, Plan, Plans
 from api.routes.analyze import Analyses
@@ -99,6 +100,7 @@ class Services:
             registry=self.metrics.registry, clock=clock,
             clients_max=max(1, loaded.config.http.connections_max // 2),  # the other half is for requests
         )  # fmt: skip
+        self.processors = Processors()
         self.engines = Engines(lambda: self.bus, self.processes)
         self.pause_key = PauseKey(lambda: self.config, clock)
         self.last_reload: ReloadEvent | None = None

@@ -37,8 +37,8 @@ DROPPED: Final = (("lost", "lost_total"), ("late", "late_total"), ("duplicate", 
 VENDOR: Final = "vendor."
 
 
-class _Figures:
-    """A collector of prometheus-client. Only what a worker counts is told."""
+class SessionMetrics:
+    """A part of what is measured (`engine.metrics.Part`). Only what a worker counts is told."""
 
     def __init__(self, figures: Figures | None, version: str, uptime_s: float) -> None:
         self._figures = figures
@@ -74,22 +74,4 @@ class _Figures:
         yield vendors
 
 
-def exposition(figures: Figures | None, version: str, uptime_s: float) -> bytes:
-    """In the text format of Prometheus."""
-    from prometheus_client import CollectorRegistry, generate_latest
-
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Figures(figures, version, uptime_s))
-    return generate_latest(registry)
-
-
-def simple_figures(figures: Figures | None, version: str, uptime_s: float) -> dict[str, float]:
-    """By name, summed over labels."""
-    told: dict[str, float] = {}
-    for family in _Figures(figures, version, uptime_s).collect():
-        for sample in family.samples:
-            told[sample.name] = told.get(sample.name, 0.0) + sample.value
-    return told
-
-
-__all__ = ["exposition", "simple_figures"]
+__all__ = ["COUNTERS", "GAUGES", "SessionMetrics"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from engine.store.jobs import Figures
 
@@ -33,40 +33,35 @@ def totals(found: Iterable[Figures]) -> dict[str, float]:
     }  # fmt: skip
 
 
-def families(found: Iterable[Figures]) -> Iterator[Metric]:
-    """All of it. Costs are in whatever money `stt.cost_per_minute` is."""
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-
-    told = list(found)
-    for name, value in totals(told).items():
-        if name.endswith("_total"):
-            yield CounterMetricFamily(name.removesuffix("_total"), "Transcription jobs", value)
-        else:
-            yield GaugeMetricFamily(name, "Transcription jobs", value)
-    jobs = GaugeMetricFamily("stt_provider_jobs", "Jobs that are kept", labels=["provider", "state"])
-    waited = GaugeMetricFamily("stt_provider_average_wait_time_seconds", "From the submission of a job to its beginning", labels=["provider"])
-    worked = GaugeMetricFamily("stt_provider_average_process_time_seconds", "From the beginning of a job to its end", labels=["provider"])
-    estimated = CounterMetricFamily("stt_provider_estimated_cost", "What jobs were to cost when they were submitted", labels=["provider"])
-    actual = CounterMetricFamily("stt_provider_cost", "What jobs that are done cost, where the provider says so", labels=["provider"])
-    for provider in sorted({one.group for one in told}):
-        own = [one for one in told if one.group == provider]
-        for one in own:
-            jobs.add_metric([provider, STATES.get(one.state, one.state)], one.count)
-        waited.add_metric([provider], _ratio(sum(one.waited_s for one in own), sum(one.begun for one in own)))
-        worked.add_metric([provider], _ratio(sum(one.worked_s for one in own), sum(one.ended for one in own)))
-        for family, place in ((estimated, 0), (actual, 1)):
-            family.add_metric([provider], round(sum(one.amounts[place] for one in own if one.amounts), 4))
-    yield from (jobs, waited, worked, estimated, actual)
-
-
-class Collector:
-    """A collector of prometheus-client."""
+class SttMetrics:
+    """A part of what is measured (`engine.metrics.Part`). Costs are in whatever money `stt.cost_per_minute` is."""
 
     def __init__(self, found: Iterable[Figures]) -> None:
         self._found = list(found)
 
-    def collect(self) -> Iterator[Any]:
-        return families(self._found)
+    def collect(self) -> Iterator[Metric]:
+        """All families."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        for name, value in totals(self._found).items():
+            if name.endswith("_total"):
+                yield CounterMetricFamily(name.removesuffix("_total"), "Transcription jobs", value)
+            else:
+                yield GaugeMetricFamily(name, "Transcription jobs", value)
+        jobs = GaugeMetricFamily("stt_provider_jobs", "Jobs that are kept", labels=["provider", "state"])
+        waited = GaugeMetricFamily("stt_provider_average_wait_time_seconds", "From the submission of a job to its beginning", labels=["provider"])
+        worked = GaugeMetricFamily("stt_provider_average_process_time_seconds", "From the beginning of a job to its end", labels=["provider"])
+        estimated = CounterMetricFamily("stt_provider_estimated_cost", "What jobs were to cost when they were submitted", labels=["provider"])
+        actual = CounterMetricFamily("stt_provider_cost", "What jobs that are done cost, where the provider says so", labels=["provider"])
+        for provider in sorted({one.group for one in self._found}):
+            own = [one for one in self._found if one.group == provider]
+            for one in own:
+                jobs.add_metric([provider, STATES.get(one.state, one.state)], one.count)
+            waited.add_metric([provider], _ratio(sum(one.waited_s for one in own), sum(one.begun for one in own)))
+            worked.add_metric([provider], _ratio(sum(one.worked_s for one in own), sum(one.ended for one in own)))
+            for family, place in ((estimated, 0), (actual, 1)):
+                family.add_metric([provider], round(sum(one.amounts[place] for one in own if one.amounts), 4))
+        yield from (jobs, waited, worked, estimated, actual)
 
 
-__all__ = ["AMOUNTS", "GROUP", "Collector", "families", "totals"]
+__all__ = ["AMOUNTS", "GROUP", "SttMetrics", "totals"]

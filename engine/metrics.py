@@ -1,16 +1,20 @@
 """What is measured, for Prometheus: counters and histograms shared by all processes of one machine.
 
 prometheus-client keeps them in files that every process maps (PROMETHEUS_MULTIPROC_DIR), so any of them can tell the sums.
-Only what is really measured is here; names of the recorder's metrics come with the parts that measure them.
+Only what is really measured is here. What other processes count is told by parts of its own, which are made when somebody asks.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 LATENCY_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -90,20 +94,49 @@ class Metrics:
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return registry
 
-    def exposition(self) -> tuple[bytes, str]:
-        """(text, content type) of the Prometheus format."""
-        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-
-        return generate_latest(self.collected()), CONTENT_TYPE_LATEST
-
-    def simple(self) -> dict[str, float]:
-        """Every metric without labels or summed over them, by name."""
-        told: dict[str, float] = {}
-        for family in self.collected().collect():
-            for sample in family.samples:
-                if not sample.name.endswith(("_bucket", "_created")):
-                    told[sample.name] = told.get(sample.name, 0.0) + sample.value
-        return told
+    def collect(self) -> Iterator[Metric]:
+        """All families."""
+        yield from self.collected().collect()
 
 
-__all__ = ["Metrics", "prepare"]
+class Part(Protocol):
+    """Something that has metrics."""
+
+    def collect(self) -> Iterable[Metric]: ...
+
+
+class _Whole:
+    """Several parts as one registry."""
+
+    def __init__(self, parts: Iterable[Part]) -> None:
+        self._parts = list(parts)
+
+    def collect(self) -> Iterator[Metric]:
+        for part in self._parts:
+            yield from part.collect()
+
+
+def exposition(parts: Iterable[Part], *, open_metrics: bool = False) -> tuple[bytes, str]:
+    """(text, content type) in the text format of Prometheus, or in that of OpenMetrics."""
+    whole: Any = _Whole(parts)
+    if open_metrics:
+        from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST
+        from prometheus_client.openmetrics.exposition import generate_latest as generate_open
+
+        return generate_open(whole), CONTENT_TYPE_LATEST  # type: ignore[no-untyped-call]
+    from prometheus_client import generate_latest
+
+    return generate_latest(whole), "text/plain; version=0.0.4; charset=utf-8"
+
+
+def simple(parts: Iterable[Part]) -> dict[str, float]:
+    """Every metric without labels or summed over them, by name."""
+    told: dict[str, float] = {}
+    for family in _Whole(parts).collect():
+        for sample in family.samples:
+            if not sample.name.endswith(("_bucket", "_created")):
+                told[sample.name] = told.get(sample.name, 0.0) + sample.value
+    return told
+
+
+__all__ = ["Metrics", "Part", "exposition", "prepare", "simple"]

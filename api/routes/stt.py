@@ -14,10 +14,11 @@ from litestar.params import Parameter
 
 from api.auth import principal_of, visible_to
 from api.errors import ApiError, InvalidParameter, MissingParameter, NotFound
-from api.scopes import ADMIN, requires
-from api.stt_metrics import AMOUNTS, GROUP, Collector, totals
+from api.scopes import requires
+from api.stt_metrics import AMOUNTS, GROUP, SttMetrics, totals
 from engine.clock import iso, iso_or_none
 from engine.compliance.audit_log import reference_of
+from engine.metrics import exposition
 from engine.speech.jobs import (
     KIND,
     PRIORITIES,
@@ -266,11 +267,8 @@ async def stt_stats(request: Request[Any, Any, Any]) -> SttStats:
 )  # fmt: skip
 async def stt_metrics(request: Request[Any, Any, Any]) -> Response[str]:
     """The same for Prometheus, and by provider how long jobs take and what they cost."""
-    from prometheus_client import CollectorRegistry, generate_latest
-
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(Collector(await _services(request).store.jobs.figures(KIND, GROUP, AMOUNTS)))
-    return Response(generate_latest(registry).decode(), media_type="text/plain; version=0.0.4")
+    text, _ = exposition([SttMetrics(await _services(request).store.jobs.figures(KIND, GROUP, AMOUNTS))])
+    return Response(text.decode(), media_type="text/plain; version=0.0.4")
 
 
 @post(

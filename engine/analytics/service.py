@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 SUMMARY_SUBJECT: Final = "analytics.summary"
 SNAPSHOT_SUBJECT: Final = "analytics.snapshot"
+STATS_SUBJECT: Final = "analytics.stats"  # nothing -> AnalyticsStats
 
 CALLS_MAX: Final = 5000
 CLOSED_MAX: Final = 5000
@@ -75,6 +76,14 @@ class CallWanted(msgspec.Struct, frozen=True):
     """One call, by its Call-ID."""
 
     call_id: str
+
+
+class AnalyticsStats(msgspec.Struct, frozen=True):
+    """Calls that are followed, messages that were told since the start, by what they are, and messages that were lost."""
+
+    calls: int
+    told: dict[str, int]
+    lost: int
 
 
 class _Call:
@@ -140,6 +149,7 @@ class AnalyticsService:
         self._tasks: set[asyncio.Task[None]] = set()
         self._subscriptions: list[Subscription] = []
         self.hidden = self.late = self.dropped = self.refused = 0
+        self._told: Counter[str] = Counter()
         self._lost, self._lost_at = 0, 0.0
         keeping.transcripts = self
         keeping.erasers.append(self.erase)
@@ -151,6 +161,7 @@ class AnalyticsService:
         bus = self._keeping.bus
         bus.serve(SUMMARY_SUBJECT, self._summary)
         bus.serve(SNAPSHOT_SUBJECT, self._snapshot)
+        bus.serve(STATS_SUBJECT, self._stats)
         for topic, listener in ((SESSION_TOPIC, self._on_session), (QUALITY_TOPIC, self._on_quality), (TRANSCRIPT_TOPIC, self._on_transcript)):
             self._subscriptions.append(await bus.subscribe(topic, listener))
         self._start(self._send())
@@ -169,12 +180,15 @@ class AnalyticsService:
         """Whether anything was lost lately, and whether transcripts reach the disk."""
         if self._files.problem:
             return {"analytics": Result("degraded", f"transcripts cannot be written: {self._files.problem}")}
-        lost = self._files.lost + self.dropped + sum(subscription.dropped for subscription in self._subscriptions)
+        lost = self._messages_lost()
         now = self._keeping.clock()
         if lost > self._lost:
             self._lost, self._lost_at = lost, now
         is_fresh = lost > 0 and now - self._lost_at < LOST_FOR_S
         return {"analytics": Result("degraded" if is_fresh else "healthy", f"{len(self._calls)} calls; {lost} messages lost since the start")}
+
+    def _messages_lost(self) -> int:
+        return self._files.lost + self.dropped + sum(subscription.dropped for subscription in self._subscriptions)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -191,6 +205,9 @@ class AnalyticsService:
             elif (closed := self._closed.get(call_id)) is not None:
                 told[call_id] = closed.summary
         return told
+
+    async def _stats(self, message: Message) -> AnalyticsStats:
+        return AnalyticsStats(len(self._calls), dict(self._told), self._messages_lost())
 
     async def _snapshot(self, message: Message) -> dict[str, Any]:
         call_id = message.read(CallWanted).call_id
@@ -391,6 +408,7 @@ class AnalyticsService:
     def _tell(self, call_id: str, told: Iterable[Told]) -> None:
         for topic, document in told:
             message = LiveMessage(call_id=call_id, document=document)
+            self._told[document.get("event_type") or document["type"]] += 1
             for listener in self._keeping.listeners:
                 try:
                     listener(topic, message)
@@ -411,4 +429,6 @@ class AnalyticsService:
                 await self._keeping.announce(topic, message)
 
 
-__all__ = ["SNAPSHOT_SUBJECT", "SUMMARY_SUBJECT", "AnalyticsService", "CallWanted", "SummaryWanted", "UnknownCall", "bounded"]
+__all__ = [
+    "SNAPSHOT_SUBJECT", "STATS_SUBJECT", "SUMMARY_SUBJECT", "AnalyticsService", "AnalyticsStats", "CallWanted", "SummaryWanted", "UnknownCall", "bounded",
+]  # fmt: skip

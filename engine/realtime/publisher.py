@@ -35,7 +35,7 @@ _decoder = msgspec.msgpack.Decoder(Event)
 
 
 class Stats(msgspec.Struct):
-    """What became of the events of this run. `queued` wait, on disk or under way; `dropped` were lost to the bound of the spool or could not be kept;
+    """What became of the events of this run. `connected`: the broker takes them. `queued` wait, on disk or under way; `dropped` were lost to the bound of the spool or could not be kept;
     `failed` are attempts that the broker did not confirm. `last_publish_time` is in seconds since 1970."""
 
     total: int = 0
@@ -48,6 +48,7 @@ class Stats(msgspec.Struct):
     average_latency_ms: float = 0.0
     last_publish_time: float | None = None
     last_error: str = ""
+    connected: bool = False
 
 
 class Parcel(msgspec.Struct, eq=False):

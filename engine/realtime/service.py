@@ -198,7 +198,7 @@ class RealtimeService:
         publisher = self._publisher
         if publisher is None:
             return self._before
-        return msgspec.structs.replace(_sum(self._before, publisher.stats), queued=publisher.waiting)
+        return msgspec.structs.replace(_sum(self._before, publisher.stats), queued=publisher.waiting, connected=not publisher.away)
 
     async def _stats(self, message: Message) -> Stats:
         return self.stats()

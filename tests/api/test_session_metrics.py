@@ -10,10 +10,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api import checks
 from api.engines import Engines, Figures
-from api.session_metrics import COUNTERS, GAUGES, exposition, simple_figures
+from api.session_metrics import COUNTERS, GAUGES, SessionMetrics
 from engine.config import Config
 from engine.config.document import Resources, Sip, Siprec
 from engine.health import Result
+from engine.metrics import exposition, simple
 from engine.siprec.service import COUNTS
 
 LISTENING = Config(sip=Sip(port=5060), resources=Resources(max_concurrent_calls=10))
@@ -30,21 +31,22 @@ def test_what_is_counted_is_told_under_its_name() -> None:
     counted = figures(active=2, ports_used=8, pauses_total=5, lost_total=7, late_total=1, **{"vendor.oracle": 2, "vendor.cisco": 1})
     samples = {
         (sample.name, *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(exposition(counted, "1.2.3", 60.0).decode()) for sample in family.samples
+        for family in text_string_to_metric_families(exposition([SessionMetrics(counted, "1.2.3", 60.0)])[0].decode()) for sample in family.samples
     }
     assert samples == {
         ("siprec_uptime_seconds",): 60.0, ("siprec_build_info", "1.2.3"): 1.0, ("siprec_active_calls",): 3.0, ("siprec_sip_sessions_active",): 2.0,
         ("siprec_ports_in_use",): 8.0, ("siprec_sessions_paused_total",): 5.0, ("siprec_rtp_dropped_packets_total", "lost"): 7.0,
         ("siprec_rtp_dropped_packets_total", "late"): 1.0, ("siprec_vendor_sessions_active", "oracle"): 2.0, ("siprec_vendor_sessions_active", "cisco"): 1.0,
     }
-    simple = simple_figures(counted, "1.2.3", 60.0)
-    assert simple["siprec_rtp_dropped_packets_total"] == 8.0
-    assert simple["siprec_vendor_sessions_active"] == 3.0
+    sums = simple([SessionMetrics(counted, "1.2.3", 60.0)])
+    assert sums["siprec_rtp_dropped_packets_total"] == 8.0
+    assert sums["siprec_vendor_sessions_active"] == 3.0
 
 
 def test_without_workers_the_server_tells_of_itself() -> None:
-    assert set(simple_figures(None, "1", 1.0)) == {"siprec_uptime_seconds", "siprec_build_info"}
-    assert b"siprec_uptime_seconds 1.0" in exposition(None, "1", 1.0)
+    alone = SessionMetrics(None, "1", 1.0)
+    assert set(simple([alone])) == {"siprec_uptime_seconds", "siprec_build_info"}
+    assert b"siprec_uptime_seconds 1.0" in exposition([alone])[0]
 
 
 def test_names_are_used_once_and_what_they_count_is_counted() -> None:

@@ -14,6 +14,8 @@ from typing import Any
 import aio_pika
 import jwt
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_families
+from prometheus_client.parser import text_string_to_metric_families as families
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
@@ -203,6 +205,31 @@ def test_frames_that_mean_nothing_are_told_and_end_the_connection(live: Live, pa
             assert end.value.rcvd is not None and end.value.rcvd.code == 1008
 
     play(live, scenario)
+
+
+def test_metrics_tell_of_every_part(live: Live) -> None:
+    async def scenario(live: Live) -> None:
+        async with speech(live, "measured@x") as bus, live.connect(f"/ws/transcriptions?call_id=measured@x&token={live.token()}") as follower:
+            await said(bus, "measured@x", 0, "Hello.", 1.0)
+            await first(follower, event_type="final_transcript")
+
+    play(live, scenario)
+    with live.running.client("") as client:
+        answer = client.get("/metrics")
+        assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+        told = {(sample.name, *sample.labels.values()): sample.value for family in families(answer.text) for sample in family.samples}
+        assert told["siprec_amqp_connection_status",] == 1
+        assert told["siprec_amqp_published_messages_total", live.queue, "published"] >= 1
+        assert told["siprec_analytics_messages_total", "final_transcript"] >= 1
+        assert told["siprec_system_memory_usage_bytes",] > 1 << 20
+        assert 0 <= told["siprec_system_cpu_usage_percent",] <= 100
+        assert told["siprec_system_file_descriptors",] > 3
+        assert {"stt_queue_size", "siprec_active_calls", "siprec_uptime_seconds"} <= {name for name, *_ in told}
+        opened = client.get("/metrics", headers={"Accept": "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"})
+        assert opened.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+        assert "siprec_analytics_messages" in {family.name for family in open_families(opened.text)}
+        simple = client.get("/metrics/simple").json()
+        assert simple["siprec_amqp_published_messages_total"] >= 1 and simple["siprec_amqp_connection_status"] == 1
 
 
 def test_routes_ask_for_the_same_tokens(live: Live) -> None:

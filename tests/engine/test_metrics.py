@@ -9,9 +9,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_families
 from prometheus_client.parser import text_string_to_metric_families
 
-from engine.metrics import DIRECTORY, Metrics, forget_dead
+from engine.metrics import DIRECTORY, Metrics, exposition, forget_dead, simple
 from tests.running import ROOT
 
 COUNTING = """
@@ -37,7 +38,7 @@ def test_counts_of_several_processes_are_summed(tmp_path: Path) -> None:
     environment = {**os.environ, DIRECTORY: str(tmp_path)}
     for _ in range(2):
         subprocess.run([sys.executable, "-c", COUNTING], env=environment, cwd=ROOT, check=True)
-    show = "import sys; from engine.metrics import Metrics; sys.stdout.buffer.write(Metrics().exposition()[0])"
+    show = "import sys; from engine.metrics import Metrics, exposition; sys.stdout.buffer.write(exposition([Metrics()])[0])"
     done = subprocess.run([sys.executable, "-c", show], env=environment, cwd=ROOT, check=True, capture_output=True)
     told = samples(done.stdout)
     labels = (("method", "POST"), ("route", "/v1/analyze"), ("status", "200"))
@@ -52,10 +53,20 @@ def test_one_process_alone_tells_its_own() -> None:
     metrics = Metrics()
     metrics.request("/health", "GET", 200, 0.1)
     metrics.analysed(SimpleNamespace(bytes=5, messages=1, packets=2), {"info": 1})
-    simple = metrics.simple()
-    assert simple["trunkline_http_requests_total"] == 1
-    assert simple["trunkline_analysed_packets_total"] == 2
-    assert not any(name.endswith("_bucket") for name in simple)
+    told = simple([metrics])
+    assert told["trunkline_http_requests_total"] == 1
+    assert told["trunkline_analysed_packets_total"] == 2
+    assert not any(name.endswith("_bucket") for name in told)
+
+
+def test_open_metrics_are_told_to_who_wants_them() -> None:
+    metrics = Metrics()
+    metrics.request("/health", "GET", 200, 0.1)
+    text, kind = exposition([metrics], open_metrics=True)
+    assert kind.startswith("application/openmetrics-text")
+    families = {family.name: family for family in open_families(text.decode())}  # raises for what is none of it
+    assert families["trunkline_http_requests"].samples[0].value == 1
+    assert text.endswith(b"# EOF\n")
 
 
 def test_what_is_only_true_of_the_living_goes_with_the_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
