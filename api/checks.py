@@ -1,7 +1,8 @@
-"""What the figures of the engine workers say of their health: SIP, recording sessions, ports for RTP."""
+"""What figures say of health: those of the engine workers of SIP, recording sessions and ports for RTP, those of the store of transcription jobs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from engine.health import Result
@@ -9,8 +10,11 @@ from engine.health import Result
 if TYPE_CHECKING:
     from api.engines import Figures
     from engine.config import Config
+    from engine.store.jobs import Figures as JobFigures
 
 PORTS_LOW = 0.1  # of all
+JOBS_MANY = 1000
+FAILED_MANY = 0.5  # of those that ended
 
 
 async def none() -> Result:
@@ -58,4 +62,17 @@ def rtp_ports(figures: Figures | None) -> Result:
     return Result("degraded" if free < total * PORTS_LOW else "healthy", f"{free:,} of {total:,} RTP ports available")
 
 
-__all__ = ["none", "rtp_ports", "sessions", "sip"]
+def transcription(config: Config, jobs: Iterable[JobFigures]) -> dict[str, Result]:
+    """The queue of transcription jobs, and each provider. Nothing recognises speech here yet, so no provider is configured."""
+    if not config.stt.async_enabled:
+        return {"stt_queue": Result("not_configured")}
+    counts: dict[str, int] = {}
+    for one in jobs:
+        counts[one.state] = counts.get(one.state, 0) + one.count
+    waiting, done, failed = (counts.get(state, 0) for state in ("queued", "done", "failed"))
+    bad = waiting > JOBS_MANY or failed > FAILED_MANY * (done + failed)
+    told = {"stt_queue": Result("degraded" if bad else "healthy", f"{waiting:,} jobs wait; {failed:,} of {done + failed:,} failed")}
+    return told | {f"stt_{vendor}": Result("not_configured") for vendor in config.stt.supported_vendors}
+
+
+__all__ = ["none", "rtp_ports", "sessions", "sip", "transcription"]

@@ -39,6 +39,7 @@ from engine.health import Check, Health, Result, disk_check
 from engine.keeping import HEALTH_SUBJECT as KEEPER_HEALTH
 from engine.keeping import KEEPER
 from engine.metrics import Metrics
+from engine.speech.jobs import KIND
 from engine.store import Store
 from engine.supervisor import RELOAD_TOPIC, STATUS_SUBJECT, Status
 from engine.telemetry import Telemetry
@@ -108,6 +109,7 @@ class Services:
         self.health = Health(self._checks())
         self.health.add(Check("event_loop", self.health.loop_check))
         self.health.add_group(KEEPER, self._ask_keeper)
+        self.health.add_group("stt_queue", self._check_transcription)
 
     @classmethod
     async def open(cls, loaded: Loaded, bus: Bus | None) -> Services:
@@ -279,6 +281,9 @@ class Services:
 
     async def _check_ports(self) -> Result:
         return checks_of.rtp_ports(await self.figures())
+
+    async def _check_transcription(self) -> dict[str, Result]:
+        return checks_of.transcription(self.config, await self.store.jobs.figures(KIND))
 
     async def _ask_keeper(self) -> dict[str, Result]:
         return await self.engines.ask_keeper(KEEPER_HEALTH, None, dict[str, Result], timeout_s=1.5) or {}

@@ -476,4 +476,4 @@ class Pipeline:
         return {"recordings": Result("degraded" if bad else "healthy", "; ".join(filter(None, told)))}
 
 
-__all__ = ["Failed", "Pipeline", "Waits", "sha256_of", "text_of"]
+__all__ = ["TEXT_MAX", "Failed", "Pipeline", "Waits", "sha256_of", "text_of"]

@@ -16,7 +16,7 @@ from engine.health import Result
 from engine.recordings import holds, retention
 from engine.recordings.errors import NoSuchRecording, RecordingErased
 from engine.recordings.index import Indexer
-from engine.recordings.pipeline import Pipeline
+from engine.recordings.pipeline import TEXT_MAX, Pipeline
 from engine.recordings.places import Places
 from engine.recordings.record import Record
 from engine.recordings.requests import (
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from engine.recordings.catalogue import Catalogue
     from engine.recordings.vault import Vault
 
-STORAGE_CHECK_S = 60.0
+CHECK_S = 60.0
 VERIFIED_AT_ONCE = 2
 ASKING_MAX = 1000  # sessions whose signalling is asked for
 log = logging.getLogger("trunkline.recordings")
@@ -62,7 +62,7 @@ class RecordingsService:
         self._tasks: list[asyncio.Task[None]] = []
         self._asking: set[asyncio.Task[None]] = set()
         self._reading = asyncio.Semaphore(VERIFIED_AT_ONCE)
-        self._storage = Result("not_configured")
+        self._storage = self._encryption = Result("not_configured")
 
     async def start(self) -> None:
         """Serves its subjects, hears of recordings, and takes up what is unfinished."""
@@ -76,7 +76,7 @@ class RecordingsService:
         await self.indexer.start()
         await self.pipeline.start()
         await self.sweeper.start()
-        self._tasks.append(asyncio.get_running_loop().create_task(self._watch_storage()))
+        self._tasks.append(asyncio.get_running_loop().create_task(self._watch()))
         await bus.subscribe(SESSION_TOPIC, self._heard)
 
     async def close(self) -> None:
@@ -91,8 +91,8 @@ class RecordingsService:
         await asyncio.to_thread(self._places.close)
 
     def checks(self) -> dict[str, Result]:
-        """Recordings, their rows in the store, what expires, and storage elsewhere."""
-        told = {**self.pipeline.checks(), **self.indexer.checks(), "recordings_storage": self._storage}
+        """Recordings, their rows in the store, what expires, storage elsewhere, and the keys of what is encrypted."""
+        told = {**self.pipeline.checks(), **self.indexer.checks(), "recordings_storage": self._storage, "encryption": self._encryption}
         if self.sweeper.problem:
             told["retention"] = Result("degraded", self.sweeper.problem)
         return told
@@ -146,7 +146,7 @@ class RecordingsService:
             raise RecordingErased("The recording was erased already")
         left = await self._catalogue.erase(record, by=wanted.by)
         if left:
-            await self.pipeline.add([wanted.id], STORAGE_CHECK_S)
+            await self.pipeline.add([wanted.id], CHECK_S)
         self._told_erased(record, wanted.by, left)
         return Erased(left)
 
@@ -169,10 +169,21 @@ class RecordingsService:
 
     # ---- storage ----
 
-    async def _watch_storage(self) -> None:
+    async def _watch(self) -> None:
         while True:
+            self._encryption = await asyncio.to_thread(self._check_keys)
             self._storage = await asyncio.to_thread(self._check_storage)
-            await asyncio.sleep(STORAGE_CHECK_S)
+            await asyncio.sleep(CHECK_S)
+
+    def _check_keys(self) -> Result:
+        wanted = self._keeping.config.encryption
+        if not (wanted.enable_recording_encryption or wanted.enable_metadata_encryption):
+            return Result("not_configured")
+        try:
+            problems = self._places.vault().problems()
+        except (EngineError, OSError) as error:
+            return Result("degraded", str(error))
+        return Result("degraded", "; ".join(problems)[:TEXT_MAX]) if problems else Result("healthy", wanted.algorithm)
 
     def _check_storage(self) -> Result:
         try:

@@ -213,6 +213,10 @@ class Vault:
         self._random = random
         self._chunk_bytes = chunk_bytes
 
+    def problems(self) -> list[str]:
+        """What an operator should look at among the master keys. Raises KeysUnavailable."""
+        return self._keys.problems()
+
     def seal(self, path: Path, target: Path) -> Sealed:
         """Encrypts a file into `target`, which is there whole and synced when this returns, and replaces what was there. `path` stays.
 

@@ -12,10 +12,11 @@ from api import checks
 from api.engines import Engines, Figures
 from api.session_metrics import COUNTERS, GAUGES, SessionMetrics
 from engine.config import Config
-from engine.config.document import Resources, Sip, Siprec
+from engine.config.document import Resources, Sip, Siprec, Stt
 from engine.health import Result
 from engine.metrics import exposition, simple
 from engine.siprec.service import COUNTS
+from engine.store.jobs import Figures as JobFigures
 
 LISTENING = Config(sip=Sip(port=5060), resources=Resources(max_concurrent_calls=10))
 
@@ -92,6 +93,18 @@ def test_ports_run_low_before_they_run_out(used: int, status: str) -> None:
 def test_without_media_there_are_no_ports() -> None:
     for told in (None, figures(), figures(ports_total=0)):
         assert checks.rtp_ports(told) == Result("not_configured")
+
+
+@pytest.mark.parametrize(
+    ("counts", "status"),
+    [({}, "healthy"), ({"queued": 1000, "done": 1}, "healthy"), ({"queued": 1001}, "degraded"), ({"done": 5, "failed": 5}, "healthy"), ({"done": 5, "failed": 6}, "degraded")],
+)  # fmt: skip
+def test_jobs_that_pile_up_or_fail_are_told(counts: dict[str, int], status: str) -> None:
+    jobs = [JobFigures(state, count, 0, 0, 0.0, 0, 0.0, 0.0) for state, count in counts.items()]
+    told = checks.transcription(Config(), jobs)
+    assert told["stt_queue"].status == status
+    assert {name for name in told if name != "stt_queue"} == {"stt_google", "stt_openai"}
+    assert checks.transcription(Config(stt=Stt(async_enabled=False)), jobs) == {"stt_queue": Result("not_configured")}
 
 
 # ---- asking ----
