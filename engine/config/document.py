@@ -459,7 +459,8 @@ class Realtime(Section, frozen=True, kw_only=True):
 
 
 class Compliance(Section, frozen=True, kw_only=True):
-    """Rules of law that recordings keep to."""
+    """Rules of law that recordings keep to. `pci_enabled` has card numbers looked for and taken out of transcripts and recordings, and encrypts these, whatever `pii` and
+    `encryption` say."""
 
     pci_enabled: bool = False
     gdpr_enabled: bool = False

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect as shapes
 
-from engine.config import legacy, recorder
+from engine.config import legacy, pci, recorder
 from engine.config.document import PLANS, Config, Plan
 from engine.config.fields import HIDDEN, Field, fields, value_at, wanted
 from engine.errors import EngineError
@@ -126,16 +126,18 @@ def load(
         told = _document(path, problems, notes)
         _merge(raw, told)
         sources.update(dict.fromkeys(_paths(told), "file"))
-    from_outside = _from_environment(environment, raw, problems)
-    for field, value, name in from_outside:
+    for field, value, name in _from_environment(environment, raw, problems):
         _put(raw, field, value)
         sources[field] = f"environment {name}"
+        notes += _idle([field], sources[field])
     for field, value in (overrides or {}).items():
         _put(raw, field, value)
         sources[field] = "command line"
     config = _convert(raw, sources, problems)
     if config is None or problems:
         raise ConfigError(problems)
+    config, forced = pci.hardened(config)
+    sources.update(dict.fromkeys(forced, pci.SETTING))
     errors, warnings = check(config)
     if errors:
         raise ConfigError(errors)
@@ -153,7 +155,7 @@ def merged(document: Mapping[str, Any]) -> Config:
     config = _convert(raw, {}, problems)
     if config is None or problems:
         raise ConfigError(problems)
-    return config
+    return pci.hardened(config)[0]
 
 
 def load_environment(environment: Mapping[str, str] = os.environ) -> Loaded:
@@ -190,13 +192,19 @@ def parse_noted(content: bytes, name: str) -> tuple[dict[str, Any], list[Problem
         raise ConfigError([Problem("", f"{name}: must be a table of settings")])
     if legacy.is_sip4ai(told):
         return legacy.from_sip4ai(told), []
+    strange: list[str] = []
     try:
-        if not recorder.is_recorders(told):
-            return told, []
-        document, strange = recorder.from_recorder(told)
+        if recorder.is_recorders(told):
+            told, strange = recorder.from_recorder(told)
+        idle = _idle(_paths(told), name)
     except RecursionError:
         raise ConfigError([Problem("", f"{name}: nested too deeply")]) from None
-    return document, [Problem(path, "has no meaning here and is passed over", name) for path in strange]
+    return told, [*(Problem(path, "has no meaning here and is passed over", name) for path in strange), *idle]
+
+
+def _idle(paths: Iterable[str], source: str) -> list[Problem]:
+    """Settings that nothing goes by."""
+    return [Problem(path, f"has no effect here: {recorder.IDLE[path]}", source) for path in paths if path in recorder.IDLE]
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -435,6 +443,8 @@ def check(config: Config) -> tuple[list[Problem], list[Problem]]:
         errors.append(Problem("store.url", "must begin with sqlite:/// or postgresql://"))
     if config.bus.url and not config.bus.url.startswith(("amqp://", "amqps://")):
         errors.append(Problem("bus.url", "must begin with amqp:// or amqps://"))
+    if config.compliance.pci_enabled:
+        warnings += [Problem(pci.SETTING, text) for text in pci.wanting(config)]
     if 0 < config.http.port < 1024:
         warnings.append(Problem("http.port", "ports below 1024 take privileges"))
     if config.stt.default_vendor not in config.stt.supported_vendors:

@@ -55,6 +55,17 @@ FIELDS: Final[Mapping[str, str]] = {
     "auth.sip.ip_access.allowed_ips": "sip.allow", "auth.sip.ip_access.allowed_networks": "sip.allow",
     "tracing.endpoint": "telemetry.otlp_endpoint", "tracing.otlp_endpoint": "telemetry.otlp_endpoint", "tracing.service_name": "telemetry.service_name",
 }  # fmt: skip
+# Its settings that load, and that nothing here goes by: why is told to whoever sets one.
+IDLE: Final[Mapping[str, str]] = {
+    "network.internal_ip": "network.rtp_bind_ip and sip.listen say where it listens",
+    "network.behind_nat": "network.external_ip says the address that others see",
+    "network.stun_servers": "network.external_ip says the address that others see",
+    "network.rtp_timeout_s": "silence ends no recording; sip.session_expires_s and recording.max_duration_s do",
+    "pause_resume.send_notifications": "pauses are told in the audit log",
+    "stt.supported_codecs": "siprec.codecs says which codecs are taken",
+    "analytics.elasticsearch_addresses": "nothing goes to Elasticsearch",
+    "analytics.elasticsearch_index": "nothing goes to Elasticsearch",
+}
 LEVELS: Final = {"warn": "warning", "fatal": "error", "panic": "error", "trace": "debug"}
 
 
@@ -142,4 +153,4 @@ def _parts(value: str) -> list[str]:
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
-__all__ = ["FIELDS", "SECTIONS", "from_recorder", "is_recorders", "snake"]
+__all__ = ["FIELDS", "IDLE", "SECTIONS", "from_recorder", "is_recorders", "snake"]

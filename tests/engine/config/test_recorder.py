@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from engine.config import Config, ConfigError, Loaded, fields, load
+from engine.config import Config, ConfigError, Loaded, check, fields, load
 from engine.config.legacy import ENVIRONMENT, SIPREC_PREFIXES
-from engine.config.loading import PROBLEMS_MAX
-from engine.config.recorder import FIELDS, SECTIONS, is_recorders, snake
+from engine.config.loading import PROBLEMS_MAX, merged
+from engine.config.recorder import FIELDS, IDLE, SECTIONS, is_recorders, snake
 
 SECRET = "canary-9b21"
 # As its files have it: every section, of each the fields that matter.
@@ -73,7 +73,7 @@ def test_its_document_loads(tmp_path: Path) -> None:
     assert (config.encryption.enable_recording_encryption, config.encryption.algorithm, config.encryption.key_rotation_interval_s) == (True, "AES-256-GCM", 43_200.0)
     pause = config.pause_resume
     assert (pause.enabled, pause.max_pause_s, pause.auto_resume, pause.require_auth, pause.api_key, pause.per_session) == (True, 300.0, True, True, SECRET, False)
-    assert (config.pii.enabled, config.pii.enabled_types, config.pii.redaction_char) == (True, ["ssn"], "#")
+    assert (config.pii.enabled, config.pii.enabled_types, config.pii.redaction_char) == (True, ["ssn", "credit_card"], "#")
     assert (config.analytics.elasticsearch_addresses, config.analytics.elasticsearch_index) == (["http://es:9200"], "calls")
     compliance = config.compliance
     assert (compliance.pci_enabled, compliance.gdpr_enabled, compliance.gdpr_export_dir, compliance.audit_tamper_proof, compliance.audit_log_path) == (
@@ -102,7 +102,7 @@ def test_the_names_of_its_documentation_are_taken(tmp_path: Path) -> None:
     assert (config.http.port, config.compliance.gdpr_enabled, config.compliance.gdpr_export_dir, config.compliance.pci_enabled) == (9000, True, "/e", True)
     assert (config.network.rtp_port_min, config.network.rtp_port_max, config.network.enable_srtp) == (12000, 13000, True)
     assert (config.recording.max_duration_s, config.recording.combine_legs, config.recording.mp3_bitrate) == (7200.0, False, 64)
-    assert (config.resources.max_rtp_streams, config.pii.enabled_types, config.stt.default_vendor) == (9, ["email"], "openai")
+    assert (config.resources.max_rtp_streams, config.pii.enabled_types, config.stt.default_vendor) == (9, ["email", "credit_card"], "openai")
     assert config.encryption.enable_recording_encryption
 
 
@@ -222,6 +222,36 @@ def test_names_of_its_environment_that_mean_nothing_here_are_told() -> None:
     assert SECRET not in " ".join(texts)
     assert not any(problem.text.startswith(tuple(ENVIRONMENT)) for problem in load(None, {name: told[0] for name, told in ENVIRONMENT_SETS.items()}).warnings)
     assert all(name.startswith(SIPREC_PREFIXES) or "_" in name for name in ENVIRONMENT_SETS)
+
+
+def test_card_data_are_protected_whatever_else_is_said(tmp_path: Path) -> None:
+    names = {"COMPLIANCE_PCI_ENABLED": "true", "PII_DETECTION_ENABLED": "false", "PII_ENABLED_TYPES": "email", "ENABLE_RECORDING_ENCRYPTION": "false"}
+    told = load(None, names)
+    pii, encryption = told.config.pii, told.config.encryption
+    assert (pii.enabled, pii.enabled_types, pii.apply_to_transcriptions, pii.apply_to_recordings) == (True, ["email", "credit_card"], True, True)
+    assert (encryption.enable_recording_encryption, encryption.enable_metadata_encryption) == (True, True)
+    assert told.sources["pii.enabled"] == told.sources["encryption.enable_recording_encryption"] == "compliance.pci_enabled"
+    assert "pii.apply_to_transcriptions" not in told.sources  # it was so already
+    texts = " ".join(map(str, told.warnings))
+    assert all(name in texts for name in ("network.require_tls_only", "network.require_srtp", "pause_resume.enabled"))
+    assert merged({"compliance": {"pci_enabled": True}}).pii.enabled
+    safe = {"network": {"require_tls_only": True, "require_srtp": True}, "pause_resume": {"enabled": True}, "compliance": {"pci_enabled": True}}
+    assert not [problem for problem in check(merged(safe))[1] if problem.path == "compliance.pci_enabled"]
+    assert not merged({}).pii.enabled and not check(merged({}))[1]
+
+
+def test_settings_that_nothing_goes_by_are_told(tmp_path: Path) -> None:
+    def idle(told: Loaded) -> set[tuple[str, str]]:
+        return {(problem.path, problem.source) for problem in told.warnings if "no effect" in problem.text}
+
+    assert idle(load(None, {"RTP_TIMEOUT": "30s", "STUN_SERVER": "stun.example.com", "RTP_PORT_MIN": "20000", "RTP_PORT_MAX": "30000"})) == {
+        ("network.rtp_timeout_s", "environment RTP_TIMEOUT"), ("network.stun_servers", "environment STUN_SERVER"),
+    }  # fmt: skip
+    path = str(tmp_path / "config.json")
+    for document in ({"analytics": {"elasticsearch": {"addresses": ["http://es:9200"]}}}, {"analytics": {"elasticsearch_addresses": ["http://es:9200"]}}):
+        assert idle(loaded(tmp_path, document)) == {("analytics.elasticsearch_addresses", path)}
+    assert idle(load(None, {})) == set()
+    assert set(IDLE) <= set(fields())
 
 
 def test_what_the_environment_says_wrongly_is_told_with_its_name() -> None:
