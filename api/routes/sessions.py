@@ -90,11 +90,20 @@ class PauseWish(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ResumeWish(msgspec.Struct, forbid_unknown_fields=True):
-    """What to resume: both, unless one is named."""
+    """What to resume: both, unless one is named. It may be named as in the pause that it ends: `pause_recording` true resumes the recording."""
 
     resume_recording: bool | None = None
     resume_transcription: bool | None = None
+    pause_recording: bool | None = None
+    pause_transcription: bool | None = None
     reason: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+    def __post_init__(self) -> None:
+        for resumed, paused in (("resume_recording", self.pause_recording), ("resume_transcription", self.pause_transcription)):
+            if paused is not None:
+                if getattr(self, resumed) not in (None, paused):
+                    raise ValueError(f"{resumed} and its name as a pause say two different things")
+                setattr(self, resumed, paused)
 
 
 class MuteWish(msgspec.Struct, forbid_unknown_fields=True):

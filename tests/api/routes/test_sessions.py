@@ -404,6 +404,26 @@ def test_bodies_that_cannot_be_meant_are_refused_and_change_nothing(play: Play) 
     play(scenario)
 
 
+def test_what_is_resumed_is_named_as_it_was_paused(play: Play) -> None:
+    async def scenario(server: Server) -> None:
+        session = server.begin()
+        for body, left in (
+            ({"pause_recording": True}, (False, True)), ({"pause_recording": True, "pause_transcription": False}, (False, True)),
+            ({"pause_transcription": True}, (True, False)), ({"pause_recording": False}, (True, True)), ({"pause_recording": None}, (False, False)),
+            ({"pause_recording": True, "resume_transcription": True}, (False, False)), ({"pause_recording": True, "resume_recording": True}, (False, True)),
+        ):  # fmt: skip
+            session.control.pause(True, True)
+            told = (await server.post(f"/{CALL_ID}/resume", body)).json()
+            assert (told["recording_paused"], told["transcription_paused"]) == left, body
+        session.control.pause(True, True)
+        refused(await server.post(f"/{CALL_ID}/resume", {"pause_recording": True, "resume_recording": False}), 400, "request.invalid_parameter")
+        assert session.control.recording_paused
+        told = (await server.post("/resume-all", {"pause_recording": True})).json()["statuses"][CALL_ID]
+        assert (told["recording_paused"], told["transcription_paused"]) == (False, True)
+
+    play(scenario, PauseResume(enabled=True, require_auth=False))
+
+
 # ---- mutes ----
 
 
