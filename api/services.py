@@ -297,9 +297,11 @@ class Services:
         if self.bus is None:
             return None
         try:
-            return await self.bus.request(SUPERVISOR, STATUS_SUBJECT, timeout_s=1.0, shape=Status)
+            status = await self.bus.request(SUPERVISOR, STATUS_SUBJECT, timeout_s=1.0, shape=Status)
         except BusError:
             return None
+        self.started_at = min(self.started_at, status.started_at)  # the server is older than a worker that took the place of another
+        return status
 
 
 __all__ = ["ReloadEvent", "Services", "running_version"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import platform
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -16,6 +18,7 @@ from engine.supervisor import ChildStatus
 if TYPE_CHECKING:
     from api.engines import Figures
 
+BUILD: Final = {"python": platform.python_version(), "platform": f"{sys.platform}-{platform.machine()}"}
 SESSIONS: Final = ("active", "paused", "muted", "stored", "streams")
 
 
@@ -117,7 +120,7 @@ async def status(request: Request[Any, Any, Any]) -> StatusView:
     processes = Processes(told.pid, told.ready, told.draining, told.children) if told is not None else None
     return StatusView(
         status="ok", uptime=uptime(now - services.started_at), uptime_seconds=round(now - services.started_at, 3),
-        version=services.version, started_at=iso(services.started_at), build={"version": services.version},
+        version=services.version, started_at=iso(services.started_at), build={"version": services.version, **BUILD},
         sip_registered=figures is not None and figures.counts.get("registered", 0) > 0, active_calls=figures.calls if figures is not None else 0, calls=[],
         sessions={name: figures.counts.get(name, 0) for name in SESSIONS} if figures is not None else None, system=_system(figures), processes=processes,
     )  # fmt: skip

@@ -443,6 +443,8 @@ def check(config: Config) -> tuple[list[Problem], list[Problem]]:
         errors.append(Problem("store.url", "must begin with sqlite:/// or postgresql://"))
     if config.bus.url and not config.bus.url.startswith(("amqp://", "amqps://")):
         errors.append(Problem("bus.url", "must begin with amqp:// or amqps://"))
+    if config.realtime.enabled and not (config.realtime.url or config.bus.url):
+        warnings.append(Problem("realtime.enabled", "messages wait on the disk: neither realtime.url nor bus.url (AMQP_URL) names a broker"))
     if config.compliance.pci_enabled:
         warnings += [Problem(pci.SETTING, text) for text in pci.wanting(config)]
     if 0 < config.http.port < 1024:

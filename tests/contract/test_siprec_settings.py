@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,6 +111,20 @@ def test_health_has_every_part_and_names_what_is_wrong(tmp_path: Path) -> None:
         }  # fmt: skip
         for name in ("goroutines", "memory_mb", "cpu_count", "active_calls", "ports_in_use"):
             assert isinstance(told["system"][name], int), name
+        status = client.get("/status").json()
+        assert {"uptime", "version", "build", "system", "processes"} <= set(status)
+        assert status["build"]["version"] == status["version"] == told["version"]
+        children = {child["name"]: child["pid"] for child in status["processes"]["children"]}
+        os.kill(children["api.0"], signal.SIGKILL)
+        started = status["started_at"]
+
+        async def another() -> bool:
+            with contextlib.suppress(httpx.TransportError), running.client("") as fresh:
+                now = fresh.get("/status").json()
+                return now["system"]["pid"] != children["api.0"] and now["started_at"] == started
+            return False
+
+        asyncio.run(until(another))  # the server is as old as it was
     os.chmod(keys, 0o755)
     with server(data=tmp_path / "data", ENABLE_RECORDING_ENCRYPTION="true") as running, running.client("") as client:
 

@@ -240,6 +240,14 @@ def test_card_data_are_protected_whatever_else_is_said(tmp_path: Path) -> None:
     assert not merged({}).pii.enabled and not check(merged({}))[1]
 
 
+def test_publishing_without_a_broker_is_told() -> None:
+    def told(**names: str) -> list[str]:
+        return [problem.path for problem in load(None, {"ENABLE_REALTIME_AMQP": "true", **names}).warnings]
+
+    assert told() == ["realtime.enabled"]
+    assert told(AMQP_URL="amqp://broker/") == told(TRUNKLINE_REALTIME_URL="amqp://broker/") == []
+
+
 def test_settings_that_nothing_goes_by_are_told(tmp_path: Path) -> None:
     def idle(told: Loaded) -> set[tuple[str, str]]:
         return {(problem.path, problem.source) for problem in told.warnings if "no effect" in problem.text}
