@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -106,12 +107,12 @@ async def get_config(request: Request[Any, Any, Any]) -> ConfigView:
     status_code=200,
     opt={
         "scopes": requires("config.write"), "errors": (400, 413), "told_too": (400,), "audit": "config.validate",
-        "body": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}, "application/toml": {"schema": {"type": "string"}}}},
+        "body": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}, "application/toml": {"schema": {"type": "string"}}, "application/yaml": {"schema": {"type": "string"}}}},
     },
     tags=["config"],
 )  # fmt: skip
 async def validate_config(request: Request[Any, Any, Any]) -> Response[Validation]:
-    """Checks a candidate document, JSON or TOML, and changes nothing. 400 when it could not be used."""
+    """Checks a candidate document, JSON or TOML, or YAML where its content type says so, and changes nothing. 400 when it could not be used."""
     body = bytearray()
     async for piece in request.stream():
         body += piece
@@ -122,7 +123,8 @@ async def validate_config(request: Request[Any, Any, Any]) -> Response[Validatio
     errors: list[Problem] = []
     warnings: list[Problem] = []
     try:
-        document, strange = parse_noted(bytes(body), "the document")
+        is_yaml = "yaml" in request.headers.get("content-type", "").lower()
+        document, strange = await asyncio.to_thread(parse_noted, bytes(body), "document.yaml" if is_yaml else "the document")
         config: Config = merged(document)
         errors, warnings = check(config)
         warnings = [*strange[:PROBLEMS_MAX], *warnings]

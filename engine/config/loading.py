@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect as shapes
 
-from engine.config import legacy, pci, recorder
+from engine.config import legacy, pci, recorder, yaml_document
 from engine.config.document import PLANS, Config, Plan
 from engine.config.fields import HIDDEN, Field, fields, value_at, wanted
 from engine.errors import EngineError
@@ -29,6 +29,7 @@ SHORT = {
     "TRUNKLINE_ANALYSIS_THREADS": "http.analysis_threads",
 }
 CALLS_PER_DAY = "TRUNKLINE_CALLS_PER_DAY"  # of the default plan
+YAML_SUFFIXES = (".yaml", ".yml")
 DOCUMENT_NAMES = ("TRUNKLINE_CONFIG", "CONFIG_FILE")
 # What processes of ours tell one another, and what builds and tests use.
 NOT_SETTINGS = frozenset(
@@ -171,7 +172,7 @@ def _text(value: Any) -> str:
 
 
 def parse(content: bytes, name: str) -> dict[str, Any]:
-    """A document as plain values: TOML or JSON, by what it looks like. Raises ConfigError."""
+    """A document as plain values: YAML by its name, else TOML or JSON by what it looks like. Raises ConfigError."""
     return parse_noted(content, name)[0]
 
 
@@ -181,7 +182,9 @@ def parse_noted(content: bytes, name: str) -> tuple[dict[str, Any], list[Problem
         raise ConfigError([Problem("", f"{name}: larger than {DOCUMENT_MAX_BYTES:,} bytes")])
     try:
         text = content.decode("utf-8-sig")
-        if text.lstrip().startswith("{"):
+        if name.lower().endswith(YAML_SUFFIXES):
+            told = yaml_document.read(text)
+        elif text.lstrip().startswith("{"):
             told = json.loads(legacy.without_comments(text), object_pairs_hook=_once_each)
         else:
             told = tomllib.loads(text)

@@ -106,6 +106,8 @@ def test_secrets_are_never_shown_and_candidates_are_judged(running: Running, pat
         told = admin.post("/api/config/validate", content=json.dumps(theirs))
         assert (told.status_code, [advice["field"] for advice in told.json()["warnings"]]) == (200, ["cluster.redis.password"])
         assert "hidden" not in told.text
+        yaml = admin.post("/api/config/validate", content="pause_resume:\n  enabled: perhaps\n", headers={"Content-Type": "application/yaml"})
+        assert (yaml.status_code, [fault["field"] for fault in yaml.json()["errors"]]) == (400, ["pause_resume.enabled"])
         secret = admin.post("/api/config/validate", content=json.dumps({"sip": {"password": 12345678}}))
         assert "12345678" not in secret.text
         for body in (b"", b"   ", b"{", b"\xff\xfe", b"[[[["):
