@@ -20,6 +20,7 @@ from engine.clock import iso, iso_or_none
 from engine.compliance.audit_log import reference_of
 from engine.metrics import exposition
 from engine.speech.jobs import (
+    CANCELLED,
     KIND,
     PRIORITIES,
     RETRIES_MAX,
@@ -39,7 +40,11 @@ if TYPE_CHECKING:
 
 TEXT_MAX_CHARS: Final = 512
 METADATA_MAX_BYTES: Final = 16_384
-STATES: Final = {"queued": "queued", "pending": "queued", "processing": "running", "running": "running", "completed": "done", "failed": "failed", "cancelled": "failed", "retrying": "queued"}
+# What may be asked for, and which rows those are. Jobs that failed before and wait again are among those that wait, those that somebody cancelled among the failed.
+STATES: Final[dict[str, dict[str, Any]]] = {
+    "queued": {"state": "queued"}, "pending": {"state": "queued"}, "retrying": {"state": "queued", "tried": True}, "running": {"state": "running"},
+    "processing": {"state": "running"}, "completed": {"state": "done"}, "failed": {"state": "failed"}, "cancelled": {"state": "failed", "error": CANCELLED},
+}  # fmt: skip
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8}){0,4}\Z")
 
 
@@ -239,7 +244,7 @@ async def list_jobs(
         raise InvalidParameter(f"status: one of {', '.join(STATES)}")
     about = ("call_uuid", call_uuid) if call_uuid else None
     rows, following = await _services(request).store.jobs.list(
-        cursor, limit=limit, state=STATES[status] if status else None, kind=KIND, about=about, visible_to=visible_to(request)
+        cursor, limit=limit, kind=KIND, about=about, visible_to=visible_to(request), **(STATES[status] if status else {})
     )
     views = [_view(row) for row in rows]
     return JobList(len(views), views, following)

@@ -104,10 +104,12 @@ class Jobs:
         kind: str | None = None,
         call: int | None = None,
         about: tuple[str, str] | None = None,
+        error: str | None = None,
+        tried: bool = False,
         visible_to: Owner | None = None,
     ) -> tuple[list[JobRow], str | None]:
-        """A page of jobs, newest first, and the cursor of the next one. `about` is a field of the payload and its text. Raises BadCursor; ValueError for a limit out of
-        range."""
+        """A page of jobs, newest first, and the cursor of the next one. `about` is a field of the payload and its text; `tried` leaves out jobs that were never claimed.
+        Raises BadCursor; ValueError for a limit out of range."""
         conditions = [visible(models.jobs, visible_to)]
         if about is not None:
             conditions.append(_has(*about))
@@ -117,7 +119,9 @@ class Jobs:
         if call is not None and not 0 < call <= models.INTEGER_MAX:
             return [], None
         state = None if state is None else models.clean(state)
-        for column, wanted in ((_JOBS.state, state), (_JOBS.kind, kind), (_JOBS.call, call)):
+        if tried:
+            conditions.append(_JOBS.attempts > 0)
+        for column, wanted in ((_JOBS.state, state), (_JOBS.kind, kind), (_JOBS.call, call), (_JOBS.error, error)):
             if wanted is not None:
                 conditions.append(column == wanted)
         statement = models.jobs.select().where(*conditions).order_by(_JOBS.created_at.desc(), _JOBS.id.desc())

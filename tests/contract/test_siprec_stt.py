@@ -99,6 +99,13 @@ def test_jobs_are_listed_by_state_and_call(running: Running, client: httpx.Clien
     told = client.get(f"/api/stt/jobs/{waiting}").json()["job"]
     assert (told["status"], told["error"]) == ("failed", "no such language") and told["failed_at"]
 
+    def listed(status: str) -> list[str]:
+        return [one["id"] for one in client.get("/api/stt/jobs", params={"status": status, "limit": 500}).json()["jobs"]]
+
+    assert waiting in listed("failed") and waiting not in listed("cancelled")
+    fresh = client.post("/api/stt/submit", json=submission(running)).json()["job_id"]
+    assert fresh in listed("queued") and fresh in listed("pending") and fresh not in listed("retrying")
+
 
 def test_stats_and_metrics(running: Running, client: httpx.Client) -> None:
     client.post("/api/stt/submit", json=submission(running))

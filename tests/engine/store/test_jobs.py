@@ -276,6 +276,19 @@ def test_many_spent_jobs_fail_whoever_asks(url: str) -> None:
     asyncio.run(run())
 
 
+def test_jobs_are_listed_by_what_became_of_them(play: Play) -> None:
+    async def scenario(store: Store) -> None:
+        for id, fields in (("new", {}), ("again", {"attempts": 1}), ("cut", {"state": "failed", "error": "cancelled"}), ("bad", {"state": "failed", "error": "no", "attempts": 3})):
+            await store.jobs.add(job(id, **fields))
+        for wanted, ids in (
+            ({"state": "queued"}, {"new", "again"}), ({"state": "queued", "tried": True}, {"again"}), ({"state": "failed"}, {"cut", "bad"}),
+            ({"state": "failed", "error": "cancelled"}, {"cut"}),
+        ):  # fmt: skip
+            assert {row.id for row in (await store.jobs.list(**wanted))[0]} == ids  # type: ignore[arg-type]
+
+    play(scenario)
+
+
 def test_figures_of_a_kind(play: Play) -> None:
     async def scenario(store: Store) -> None:
         for at in range(6):
