@@ -69,6 +69,47 @@ def test_legs_are_beside_the_merged_file_or_without_one(merged: bool) -> None:
         asyncio.run(asyncio.wait_for(scenario(), WAIT_S))
 
 
+DOCUMENTS = {
+    "config.json": '''{"PauseResumeConfig": {"Enabled": true, "RequireAuth": true, "APIKey": "the-key", "PerSession": false},
+                        "HTTP": {"EnableMetrics": false}, "Compliance": {"GDPR": {"Enabled": true}}}''',
+    "config.yaml": """
+pause_resume:
+  enabled: true
+  require_auth: true
+  api_key: the-key
+  per_session: false
+http:
+  enable_metrics: false
+compliance:
+  gdpr:
+    enabled: true
+""",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_document_with_the_names_of_the_contract_is_in_force(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(DOCUMENTS[name])
+    key = {"X-API-Key": "the-key"}
+    with site(CONFIG_FILE=str(tmp_path / name)) as (running, _), running.client("") as client:
+
+        def told(method: str, path: str, **options: Any) -> tuple[int, str]:
+            answer = client.request(method, path, **options)
+            return answer.status_code, answer.json().get("code", "") if answer.status_code >= 400 else ""
+
+        assert told("POST", "/api/sessions/pause-all") == (401, "auth.required")
+        assert told("POST", "/api/sessions/pause-all", headers={"X-API-Key": "guess"}) == (401, "auth.invalid")
+        assert told("POST", "/api/sessions/pause-all", headers=key) == (200, "")
+        assert told("POST", "/api/sessions/one@x/pause", headers=key) == (404, "siprec.per_session_off")
+        assert told("GET", "/metrics") == (404, "request.not_found")
+        assert told("GET", "/metrics/simple") == (200, "")
+        assert told("POST", "/api/compliance/gdpr/export", json={"call_id": "nobody@x"}) == (404, "compliance.unknown_call")
+        shown = client.get("/api/config")
+        assert "the-key" not in shown.text
+        assert shown.json()["sources"]["pause_resume.per_session"] == "file"
+        assert client.get("/api/config/reload/status").json()["current_config_path"] == str(tmp_path / name)
+
+
 def test_card_data_are_protected_by_one_name() -> None:
     with site(COMPLIANCE_PCI_ENABLED="true", PII_ENABLED_TYPES="email") as (running, port), running.client() as client:
         told = client.get("/api/compliance/status").json()["pci"]
