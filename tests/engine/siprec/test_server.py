@@ -1,0 +1,252 @@
+"""The recording server of a worker: what ends a session and what does not, and that nothing stays of those that are over or were refused."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.media.manifest import problems, read
+from engine.sip.call import State
+from engine.siprec.server import STEPS
+from tests.engine.siprec.source import Leg, Server, Session, metadata, multipart, recording_server, run, source, voice
+
+HOUR_S = 3600.0
+NO_CODEC = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 96\r\na=rtpmap:96 x-unknown/8000\r\na=sendonly\r\n"
+VIDEO = NO_CODEC.replace(b"m=audio", b"m=video")
+PROTOCOL = NO_CODEC.replace(b"RTP/AVP 96", b"UDP/TLS/RTP/SAVPF 0")
+
+
+class Wall:
+    """The time that a server goes by, which a test moves on: what came before a move came that much longer ago."""
+
+    def __init__(self, server: Server) -> None:
+        self._moves: list[tuple[int, float]] = []
+        server.recordings.now = lambda: time.time() + sum(by_s for _, by_s in self._moves)
+        server.recordings.wall = self._of
+
+    def _of(self, at_ns: int) -> float:
+        """Of a packet that came at `at_ns` of CLOCK_MONOTONIC; 0 where none came."""
+        ago_s = (time.monotonic_ns() - at_ns) / 1e9
+        return time.time() - ago_s + sum(by_s for moved_ns, by_s in self._moves if moved_ns <= at_ns) if at_ns else 0.0
+
+    def move(self, by_s: float) -> None:
+        self._moves.append((time.monotonic_ns(), by_s))
+
+
+def look(server: Server) -> None:
+    """A whole round of the server's watch over its sessions."""
+    for _ in range(STEPS):
+        server.recordings._step.cancel()
+        server.recordings._watch()
+
+
+def goes_on(server: Server, session: Session) -> bool:
+    """Whether a session does, once all were looked at."""
+    look(server)
+    return server.recordings.get(session.call_id).call.state is State.CONNECTED
+
+
+async def nothing_is_left(server: Server) -> None:
+    """No place, port, stream or staged file of any session."""
+    plane = server.recordings.media.plane
+    await server.until(lambda: server.recordings.places.taken == (0, 0) and not len(server.recordings))
+    await server.until(lambda: plane.ports[0] == 0 and plane.numbers()["streams"] == 0)
+    assert not [name for name in os.listdir(server.folder) if name.endswith((".part", ".recording", ".new"))]
+
+
+Legs = Callable[[], list[Leg]]
+
+
+@pytest.fixture
+def legs() -> Iterator[Legs]:
+    """Makes two legs of a session, which are closed at the end."""
+    made: list[Leg] = []
+
+    def two() -> list[Leg]:
+        made.extend((Leg("1"), Leg("2")))
+        return made[-2:]
+
+    yield two
+    for leg in made:
+        leg.close()
+
+
+# ---- what ends a session ----
+
+
+def test_hours_without_a_message_or_a_packet_end_nothing(tmp_path: Path, legs: Legs) -> None:
+    """A call of four hours may be quiet on the wire, in signalling and in media; what is said then is recorded."""
+
+    async def work() -> None:
+        async with recording_server(tmp_path) as server, source(server) as client:
+            session, wall = Session(client, legs()), Wall(server)
+            await session.invite(metadata())
+            await session.say({0: voice(1, 10)})
+            for _ in range(4):
+                wall.move(HOUR_S)
+                assert goes_on(server, session)
+            await session.say({0: voice(2, 10)})
+            assert (await session.bye()).status == 200
+            (event,) = await server.recorded()
+            assert event.session.channels[0].packets == 20 and not event.session.warnings
+            await nothing_is_left(server)
+
+    run(work)
+
+
+def test_a_session_that_says_so_ends_when_neither_media_nor_messages_come(tmp_path: Path, legs: Legs) -> None:
+    """Either of them counts (X-Recording-Timeout). The end is told of, and what was recorded stays."""
+
+    async def work() -> None:
+        async with recording_server(tmp_path) as server, source(server) as client:
+            session, wall = Session(client, legs()), Wall(server)
+            await session.invite(metadata(), headers="X-Recording-Timeout: 120s\r\n")
+
+            wall.move(100)
+            assert goes_on(server, session)
+            await session.update("application/rs-metadata+xml", metadata())
+            wall.move(100)
+            assert goes_on(server, session)  # a message came
+            packets = 10
+            await session.say({1: voice(1, packets)})
+            await server.until(lambda: server.recordings.get(session.call_id).facts().channels[1].packets == packets)
+            wall.move(100)
+            assert goes_on(server, session)  # packets came
+            wall.move(21)
+            look(server)
+            bye = await asyncio.wait_for(client.requests.get(), 10)
+            assert bye.method == "BYE"
+            (event,) = await server.recorded()
+            assert any("nothing was heard" in warning for warning in event.session.warnings)
+            assert event.session.channels[1].packets == packets and event.manifest
+            await nothing_is_left(server)
+
+    run(work)
+
+
+@pytest.mark.parametrize("first", ["theirs", "ours", "at once"])
+def test_ends_that_meet_are_one_end(tmp_path: Path, legs: Legs, first: str) -> None:
+    """Their BYE, a request to end it, its longest duration and its timeout all come together. It ends once, is sealed once, and gives back what it had once."""
+
+    async def work() -> None:
+        async with recording_server(tmp_path) as server, source(server) as client:
+            bystander = Session(client, legs())
+            await bystander.invite(metadata())
+            for number in range(3):
+                session = Session(client, legs())
+                await session.invite(metadata(), headers="X-Recording-Timeout: 1s\r\n")
+                await session.say({0: voice(number, 3)})
+                mine = server.recordings.get(session.call_id)
+                if first == "theirs":
+                    session.request("BYE")
+                    await server.until(lambda mine=mine: mine.facts().state == "ended")
+                for end in (lambda: mine.terminate("asked for"), mine._too_long, lambda: mine.terminate("asked for again")):
+                    end()
+                if first != "theirs":
+                    if first == "ours":
+                        await asyncio.wait_for(client.requests.get(), 10)
+                    session.request("BYE")
+                look(server)
+                answer = await session.final()
+                assert answer.status in (200, 481)
+                await server.recorded(number + 1)
+            await server.until(lambda: server.recordings.places.taken == (1, 2))
+            assert (await bystander.bye()).status == 200
+            await server.recorded(4)
+            await nothing_is_left(server)
+            for kind in ("started", "ended", "recorded"):
+                told = [event.session.recording_id for event in server.told(kind)]
+                assert len(told) == len(set(told)) == 4, kind
+            counts = server.recordings.counts()
+            assert (counts["sessions_created_total"], counts["sessions_ended_total"], counts["recordings_completed_total"], counts["sessions_failed_total"]) == (4, 4, 4, 0)
+
+    run(work)
+
+
+class Talking:
+    """Legs that send without a pause, and whoever hears them, until they are told to stop."""
+
+    def __init__(self, spoken: list[Leg]) -> None:
+        self._legs, self._over = spoken, threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        said = voice(1, 1)
+        while not self._over.wait(0.005):
+            for leg in self._legs:
+                if leg.to is not None:
+                    leg.send(said)
+
+    def __enter__(self) -> Talking:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+@pytest.mark.slow
+def test_calls_that_all_end_while_everybody_talks_are_written_no_more(tmp_path: Path, legs: Legs) -> None:
+    """Packets come before, at and behind each BYE. Behind a manifest no byte is written, and ports that were given back carry nothing into another call."""
+
+    async def work() -> None:
+        async with recording_server(tmp_path) as server, source(server) as client:
+            sessions = [Session(client, legs()) for _ in range(16)]
+            for session in sessions:
+                assert (await session.invite(metadata())).status == 200
+            with Talking([leg for session in sessions for leg in session.legs]):
+                await server.until(lambda: all(one.facts().channels[1].packets > 10 for one in server.recordings))
+                for session in sessions:
+                    session.request("BYE")
+                assert {(await session.final()).status for session in sessions} == {200}
+                events = await server.recorded(len(sessions))
+                sealed = {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in server.folder.iterdir() if path.suffix in (".wav", ".json")}
+                another = Session(client, legs())
+                assert (await another.invite(metadata())).status == 200
+                await asyncio.sleep(0.5)
+                assert [channel.packets for channel in server.recordings.get(another.call_id).facts().channels] == [0, 0]
+                await another.bye()
+            await server.recorded(len(sessions) + 1)
+            for event in events:
+                path = server.folder / event.manifest
+                assert problems(path) == [] and read(path).state == "complete" and len(read(path).files) == 3
+            assert all((path.stat().st_size, path.stat().st_mtime_ns) == before for path, before in sealed.items()) and len(sealed) == 16 * 5
+            await nothing_is_left(server)
+
+    run(work)
+
+
+# ---- what is refused ----
+
+
+@pytest.mark.parametrize("description", [NO_CODEC, VIDEO, PROTOCOL, b"v=0\r\nnothing of ours\r\n"], ids=["codec", "video", "protocol", "broken"])
+def test_what_cannot_be_recorded_is_refused_at_once_and_leaves_nothing(tmp_path: Path, legs: Legs, description: bytes) -> None:
+    """Nothing rings before it is known whether there will be a session; any number of refusals have taken no port, place or file."""
+
+    async def work() -> None:
+        async with recording_server(tmp_path) as server, source(server) as client:
+            for _ in range(25):
+                session = Session(client, [])
+                session.request("INVITE", *multipart(description, metadata()))
+                answers = [await asyncio.wait_for(client.came.get(), 10)]
+                while answers[-1].status < 200:
+                    answers.append(await asyncio.wait_for(client.came.get(), 10))
+                assert answers[-1].status in (400, 488) and {one.status for one in answers[:-1]} <= {100}
+                session.acknowledge()
+            await nothing_is_left(server)
+            assert not [name for name in os.listdir(server.folder) if not name.startswith(".")]
+            assert not server.told("started") and server.recordings.counts()["sessions_refused_total"] == 25
+            last = Session(client, legs())
+            assert (await last.invite(metadata())).status == 200
+            await last.bye()
+
+    run(work)
+
+
