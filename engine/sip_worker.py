@@ -163,6 +163,11 @@ class Desk(Application, CallUser):
     def __init__(self, worker: SipWorker) -> None:
         self._worker = worker
 
+    def takes_without_replaced(self, request: Message, flow: Flow) -> bool:
+        """A recording client that fails over to us names a session of another server: it is recorded rather than lost."""
+        recordings = self._worker.recordings
+        return recordings is not None and recordings.parts_of_recording(request, flow) is not None
+
     def on_call(self, call: IncomingCall) -> None:
         """A call came."""
         worker = self._worker

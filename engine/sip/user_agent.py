@@ -66,6 +66,10 @@ class Application:
         """A new call: give it a session and a user, then ring, answer or refuse, now or later. `call.replaces` is the call it replaces."""
         call.refuse(480)
 
+    def takes_without_replaced(self, request: Message, flow: Flow) -> bool:
+        """Whether an INVITE begins a call although the one that it is to replace is not here; else it is refused (RFC 3891 3)."""
+        return False
+
     def on_options(self, request: Message) -> tuple[int, bytes]:
         """An OPTIONS outside of calls: what an INVITE would be answered with now, and a description of what could be agreed (11.2)."""
         return 200, b""
@@ -310,15 +314,11 @@ class UserAgent:
         if replaced is not None:
             found = self.dialogs.find((replaced.call_id, replaced.local_tag, replaced.remote_tag))
             replaces = found.usage if found is not None and isinstance(found.usage, Call) else None
-            if replaces is None or (replaces.state is State.SETUP and not replaces.is_caller):
-                self._refuse(invite, 481)  # RFC 3891 3: none, or one that we are being called in
-                return
-            if replaces.state in (State.ENDING, State.ENDED):
-                self._refuse(invite, 603)
-                return
-            if replaced.early_only and replaces.state is State.CONNECTED:
-                self._refuse(invite, 486)
-                return
+            if (status := _unreplaceable(replaces, early_only=replaced.early_only)) is not None:
+                if not self.application.takes_without_replaced(request, flow):
+                    self._refuse(invite, status)
+                    return
+                replaces = None
         dialog.state = DialogState.EARLY
         call = IncomingCall(self, invite, flow, dialog, replaces)
         self.remember(call, dialog)
@@ -388,6 +388,15 @@ class _Telling(CallUser):
     def on_ended(self, call: Call, ending: Ending) -> None:
         self._tell(ending.status if ending.status >= 300 else 487)
         self._user.on_ended(call, ending)
+
+
+def _unreplaceable(replaces: Call | None, *, early_only: bool) -> int | None:
+    """With what an INVITE is refused that is to replace a call (RFC 3891 3); None where it may."""
+    if replaces is None or (replaces.state is State.SETUP and not replaces.is_caller):
+        return 481  # none, or one that we are being called in
+    if replaces.state in (State.ENDING, State.ENDED):
+        return 603
+    return 486 if early_only and replaces.state is State.CONNECTED else None
 
 
 __all__ = ["Application", "Counters", "OverloadedError", "Settings", "UserAgent"]

@@ -19,7 +19,8 @@ from engine.sdp.codecs import G722, OPUS, PCMA, PCMU, CodecCapability
 from engine.sdp.terms import Terms
 from engine.sip.flow import Flow
 from engine.sip.incoming import IncomingCall
-from engine.siprec.bodies import parts_of
+from engine.sip.message import Message
+from engine.siprec.bodies import RecordingParts, parts_of
 from engine.siprec.classify import OPTION, Peers, is_recording
 from engine.siprec.compose import METADATA
 from engine.siprec.control import ChangeKind, PauseSettings
@@ -140,14 +141,21 @@ class RecordingServer:
         """Takes a call that is a recording session; whether it is one."""
         request, flow = call.request, call.flow
         assert request is not None and flow is not None
-        parts = parts_of(request.value("Content-Type").encode("utf-8", "surrogateescape"), request.body)
-        known = flow.peer[0] in self._peers
-        if not is_recording(request, parts, strict=self.config.siprec.strict and not known, known=known):
+        parts = self.parts_of_recording(request, flow)
+        if parts is None:
             return False
         session = RecordingSession(self, call, parts)
+        if call.replaces is None and request.values("Replaces"):
+            session.warn("the session that it takes the place of is not here")
         call.user = session
         self._host.spawn(session.begin())
         return True
+
+    def parts_of_recording(self, request: Message, flow: Flow) -> RecordingParts | None:
+        """The parts of an INVITE that begins a recording session; None where it begins another call."""
+        parts = parts_of(request.value("Content-Type").encode("utf-8", "surrogateescape"), request.body)
+        known = flow.peer[0] in self._peers
+        return parts if is_recording(request, parts, strict=self.config.siprec.strict and not known, known=known) else None
 
     def must_have_room(self) -> None:
         """Raises NoDisk."""

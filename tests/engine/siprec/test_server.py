@@ -250,3 +250,50 @@ def test_what_cannot_be_recorded_is_refused_at_once_and_leaves_nothing(tmp_path:
     run(work)
 
 
+
+
+# ---- what takes the place of another ----
+
+
+@pytest.mark.parametrize("is_here", [True, False])
+def test_a_session_takes_the_place_of_another_wherever_that_was(tmp_path: Path, legs: Legs, is_here: bool) -> None:
+    """A client that fails over names the session it had (RFC 3891). One of ours ends then, and one of another server is nobody's: the call is recorded in any case, and
+    what was recorded here is of the same call."""
+
+    async def work() -> None:
+        async with recording_server(tmp_path) as server, source(server) as client:
+            before, after = Session(client, legs()), Session(client, legs())
+            name = f"{before.call_id};to-tag=of-another-server;from-tag={before.tag}"
+            if is_here:
+                await before.invite(metadata())
+                name = f"{before.call_id};to-tag={before.to_tag};from-tag={before.tag}"
+            answer = await after.invite(metadata(), headers=f"Replaces: {name}\r\n")
+            assert (answer.status, len(answer.ports)) == (200, 2)
+            said = voice(1, 10)
+            await after.say({0: said})
+            if is_here:
+                bye = await asyncio.wait_for(client.requests.get(), 10)
+                assert (bye.method, bye.value("call-id")) == ("BYE", before.call_id)
+            assert (await after.bye()).status == 200
+            events = {event.session.call_id: event.session for event in await server.recorded(1 + is_here)}
+            facts = events[after.call_id]
+            assert facts.channels[0].packets == 10
+            assert [warning for warning in facts.warnings if "takes the place" in warning] == ([] if is_here else ["the session that it takes the place of is not here"])
+            if is_here:
+                assert set(events[before.call_id].correlation) & set(facts.correlation)
+            await nothing_is_left(server)
+
+    run(work)
+
+
+def test_another_call_that_replaces_nobody_is_refused(tmp_path: Path) -> None:
+    """As it always was (RFC 3891 3)."""
+
+    async def work() -> None:
+        async with recording_server(tmp_path) as server, source(server) as client:
+            session = Session(client, [], source_tag="", require="")
+            session.request("INVITE", "application/sdp", VIDEO, headers="Replaces: nobody;to-tag=a;from-tag=b\r\n")
+            assert (await session.final()).status == 481
+            session.acknowledge()
+
+    run(work)
