@@ -1,0 +1,155 @@
+"""The legs of a session: each codec that is agreed is heard, legs of different codecs lie where they were said, and no voice gets into another's channel."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine._native.codec import Encoder
+from engine.codecs import codec_of
+from engine.media.manifest import problems, read
+from engine.media.wav import WavFile
+from engine.siprec.events import SessionEvent
+from tests.engine.siprec.source import Leg, Server, Session, metadata, recording_server, run, source
+from tests.flow.audio_quality import Pcm, aligned, lag_of, place_of, snr_db
+
+PACKET_MS = 20
+PACKETS = 75
+
+
+class Coded(Leg):
+    """A leg of any codec. `name` is as in rtpmap, `clock_rate_hz` that of its timestamps, `rate_hz` that of what is said."""
+
+    def __init__(self, label: str, name: str, payload_type: int, clock_rate_hz: int, rate_hz: int, channels: str = "") -> None:
+        super().__init__(label)
+        self.name, self.payload_type, self.rate_hz = name, payload_type, rate_hz
+        self.clock_rate_hz = clock_rate_hz
+        self.rtpmap = f"{name}/{clock_rate_hz}{channels}"
+        self._encoder = self._fresh_encoder()
+
+    def _fresh_encoder(self) -> Encoder:
+        return codec_of(self.name).encoder(self.rate_hz, 1, self.clock_rate_hz)
+
+    def decoded(self, pcm: Pcm) -> Pcm:
+        """What somebody hears who has all of it."""
+        encoder, decoder = self._fresh_encoder(), codec_of(self.name).decoder(self.rate_hz, 1, self.clock_rate_hz)
+        return np.concatenate([decoder.decode(bytes(encoder.encode(np.ascontiguousarray(block)))) for block in pcm.reshape(PACKETS, -1)])
+
+    def lines(self) -> str:
+        return f"m=audio {self.port} RTP/AVP {self.payload_type}\r\na=rtpmap:{self.payload_type} {self.rtpmap}\r\na=sendonly\r\na=label:{self.label}\r\n"
+
+    def send(self, pcm: np.ndarray) -> None:
+        assert self.to is not None
+        head = struct.pack(">BBHII", 0x80, self.payload_type, self.sequence & 0xFFFF, self.timestamp & 0xFFFFFFFF, self.ssrc)
+        self.socket.sendto(head + bytes(self._encoder.encode(np.ascontiguousarray(pcm, np.int16))), self.to)
+        self.skip(self.clock_rate_hz * PACKET_MS // 1000)
+
+
+def speech(seed: int, rate_hz: int) -> Pcm:
+    """A signal that no two places of are alike, of frequencies that every codec has."""
+    random = np.random.default_rng(seed)
+    time_s = np.arange(PACKETS * PACKET_MS * rate_hz // 1000) / rate_hz
+    tone = sum(np.sin(2 * np.pi * (base + 80 * np.sin(2 * np.pi * slow * time_s + seed)) * time_s + phase) for base, slow, phase in zip((300, 700, 1500), random.uniform(0.4, 1.4, 3), random.uniform(0, 6, 3), strict=True))
+    return np.asarray(tone * 3000).astype(np.int16)
+
+
+async def say(legs: Sequence[Coded], said: Sequence[Pcm]) -> None:
+    """All at once, in real time."""
+    began = time.monotonic()
+    for number in range(PACKETS):
+        for leg, pcm in zip(legs, said, strict=True):
+            size = leg.rate_hz * PACKET_MS // 1000
+            leg.send(pcm[number * size : (number + 1) * size])
+        await asyncio.sleep(max(began + (number + 1) * PACKET_MS / 1000 - time.monotonic(), 0))
+
+
+async def recorded(tmp_path: Path, legs: Sequence[Coded], said: Sequence[Pcm]) -> tuple[SessionEvent, int, Pcm]:
+    """A call in which that is said: what is told of it, and the rate and the channels of its merged file."""
+    async with recording_server(tmp_path) as server, source(server) as client:
+        session = Session(client, list(legs))
+        answer = await session.invite(metadata())
+        assert answer.status == 200 and [line[0].split()[3] for line in answer.sections()[1:]] == [str(leg.payload_type) for leg in legs]
+        await say(legs, said)
+        await session.bye()
+        (event,) = await server.recorded()
+        return event, *sound_of(server, event)
+
+
+def sound_of(server: Server, event: SessionEvent) -> tuple[int, Pcm]:
+    path = server.folder / event.manifest
+    assert problems(path) == []
+    manifest = read(path)
+    assert manifest.state == "complete" and [(one.lost, one.late) for one in manifest.channels] == [(0, 0)] * len(manifest.channels)
+    with WavFile(server.folder / f"{event.session.recording_id}.wav") as file:
+        return file.layout.rate_hz, np.asarray(file.read(0, 10**9))
+
+
+def at_rate(pcm: Pcm, rate_hz: int, wanted_hz: int) -> Pcm:
+    """What was said at another rate, by way of its spectrum."""
+    spectrum, size = np.fft.rfft(pcm.astype(np.float64)), pcm.size * wanted_hz // rate_hz
+    return np.asarray(np.fft.irfft(spectrum[: size // 2 + 1], size) * size / pcm.size).clip(-32768, 32767).astype(np.int16)
+
+
+CODECS = {
+    "PCMU": ("PCMU", 0, 8000, 8000), "PCMA": ("PCMA", 8, 8000, 8000), "G722": ("G722", 9, 8000, 16_000), "opus": ("opus", 111, 48_000, 48_000, "/2"),
+    "L16-8000": ("L16", 96, 8000, 8000), "L16-16000": ("L16", 97, 16_000, 16_000),
+}  # fmt: skip
+Made = Callable[..., list[Coded]]
+
+
+@pytest.fixture
+def made() -> Iterator[Made]:
+    """Makes legs, each of a label and a codec, which are closed at the end."""
+    all_legs: list[Coded] = []
+
+    def make(*wanted: tuple[str, str]) -> list[Coded]:
+        all_legs.extend(Coded(label, *CODECS[name]) for label, name in wanted)  # type: ignore[arg-type]
+        return all_legs
+
+    yield make
+    for leg in all_legs:
+        leg.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CODECS)
+def test_every_codec_that_is_agreed_is_heard(tmp_path: Path, made: Made, name: str) -> None:
+    """As its decoder has it, to the sample, and beside a leg of PCMU in one merged file: both are where they were said, whatever rates they have."""
+    legs = made(("1", name), ("2", "PCMU"))
+    said = [speech(1, legs[0].rate_hz), speech(2, 8000)]
+
+    async def work() -> None:
+        event, rate_hz, heard = await recorded(tmp_path, legs, said)
+        assert [channel.codec.lower() for channel in event.session.channels] == [legs[0].name.lower(), "pcmu"]
+        assert rate_hz == legs[0].rate_hz and heard.shape[1] == 2
+        first = place_of(legs[0].decoded(said[0]), heard[:, 0])
+        assert first >= 0
+        other = at_rate(legs[1].decoded(said[1]), 8000, rate_hz)
+        second = lag_of(other, heard[:, 1])
+        assert abs(second - first) <= rate_hz * PACKET_MS // 1000
+        inside = slice(rate_hz // 5, -rate_hz // 5)
+        assert snr_db(*(one[inside] for one in aligned(other, heard[:, 1]))) > 15.0
+
+    run(work)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["G722", "opus"])
+def test_decoders_of_legs_know_nothing_of_one_another(tmp_path: Path, made: Made, name: str) -> None:
+    """Codecs whose packets depend on those before: four legs at once, each of which is as if it were alone."""
+    legs = made(*((str(number), name) for number in range(4)))
+    said = [speech(number, legs[0].rate_hz) for number in range(4)]
+
+    async def work() -> None:
+        event, _, heard = await recorded(tmp_path, legs, said)
+        channels = {channel.label: channel.index for channel in event.session.channels}
+        for leg, pcm in zip(legs, said, strict=True):
+            assert place_of(leg.decoded(pcm), heard[:, channels[leg.label]]) >= 0, leg.label
+
+    run(work)
