@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from engine.config.document import Recording, Resources, Siprec
 from engine.media.manifest import problems, read
 from engine.sip.call import State
 from engine.siprec.server import STEPS
-from tests.engine.siprec.source import Leg, Server, Session, metadata, multipart, recording_server, run, source, voice
+from engine.siprec.session import RecordingSession
+from tests.engine.siprec.source import Leg, Message, Server, Session, metadata, multipart, recording_server, run, source, voice
 
 HOUR_S = 3600.0
 NO_CODEC = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 96\r\na=rtpmap:96 x-unknown/8000\r\na=sendonly\r\n"
+PCMU_ALONE = NO_CODEC.replace(b"RTP/AVP 96", b"RTP/AVP 0")
 VIDEO = NO_CODEC.replace(b"m=audio", b"m=video")
 PROTOCOL = NO_CODEC.replace(b"RTP/AVP 96", b"UDP/TLS/RTP/SAVPF 0")
 
@@ -226,6 +231,23 @@ def test_calls_that_all_end_while_everybody_talks_are_written_no_more(tmp_path: 
 # ---- what is refused ----
 
 
+async def answers_to(session: Session) -> list[Message]:
+    """Answers to what a session sent last, up to the final one. Those to others, of which a refusal is repeated for a while, are passed over."""
+    answers: list[Message] = []
+    async with asyncio.timeout(10):
+        while not answers or answers[-1].status < 200:
+            came = await session.source.came.get()
+            if came.value("call-id") == session.call_id:
+                answers.append(came)
+    return answers
+
+
+async def refused(server: Server, description: bytes | None = None) -> int:
+    """The status of a session that is begun by a client of its own."""
+    async with source(server) as client:
+        return (await Session(client, []).invite(metadata(), description=description if description is not None else PCMU_ALONE)).status
+
+
 @pytest.mark.parametrize("description", [NO_CODEC, VIDEO, PROTOCOL, b"v=0\r\nnothing of ours\r\n"], ids=["codec", "video", "protocol", "broken"])
 def test_what_cannot_be_recorded_is_refused_at_once_and_leaves_nothing(tmp_path: Path, legs: Legs, description: bytes) -> None:
     """Nothing rings before it is known whether there will be a session; any number of refusals have taken no port, place or file."""
@@ -235,9 +257,7 @@ def test_what_cannot_be_recorded_is_refused_at_once_and_leaves_nothing(tmp_path:
             for _ in range(25):
                 session = Session(client, [])
                 session.request("INVITE", *multipart(description, metadata()))
-                answers = [await asyncio.wait_for(client.came.get(), 10)]
-                while answers[-1].status < 200:
-                    answers.append(await asyncio.wait_for(client.came.get(), 10))
+                answers = await answers_to(session)
                 assert answers[-1].status in (400, 488) and {one.status for one in answers[:-1]} <= {100}
                 session.acknowledge()
             await nothing_is_left(server)
@@ -295,5 +315,85 @@ def test_another_call_that_replaces_nobody_is_refused(tmp_path: Path) -> None:
             session.request("INVITE", "application/sdp", VIDEO, headers="Replaces: nobody;to-tag=a;from-tag=b\r\n")
             assert (await session.final()).status == 481
             session.acknowledge()
+
+    run(work)
+
+
+# ---- settings that change, and memory ----
+
+
+def test_settings_that_change_hold_from_the_next_session_on(tmp_path: Path, legs: Legs) -> None:
+    """What runs goes on as it is, whatever is changed while it does; settings that cannot be change nothing."""
+
+    async def work() -> None:
+        async with recording_server(tmp_path) as server, source(server) as client:
+            first = Session(client, legs())
+            await first.invite(metadata())
+            before = server.recordings.config
+            with pytest.raises(ValueError, match="siprec.codecs"):
+                server.recordings.configure(msgspec.structs.replace(before, siprec=Siprec(codecs=["morse"], strict=True), resources=Resources(max_concurrent_calls=1)))
+            assert server.recordings.config is before and server.recordings.places.sessions_max == before.resources.max_concurrent_calls
+            talking = asyncio.create_task(first.say({0: voice(1, 30)}))
+            for turn in range(20):
+                server.recordings.configure(msgspec.structs.replace(before, siprec=Siprec(codecs=["PCMA"]), recording=Recording(max_duration_s=60.0 + turn)))
+                await asyncio.sleep(0)
+            assert before.siprec.codecs != ["PCMA"]
+            assert await refused(server) == 488  # another codec is offered
+            server.recordings.configure(msgspec.structs.replace(before, resources=Resources(max_concurrent_calls=1)))
+            assert await refused(server) == 503
+            await talking
+            assert (await first.bye()).status == 200
+            (event,) = await server.recorded()
+            assert event.session.channels[0].packets == 30
+            server.recordings.configure(before)
+            second = Session(client, legs())
+            assert (await second.invite(metadata())).status == 200
+            await second.bye()
+            await server.recorded(2)
+            await nothing_is_left(server)
+
+    run(work)
+
+
+def footprint() -> tuple[int, int, int]:
+    """Descriptors, threads, and sessions that are in memory."""
+    gc.collect()
+    return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")), sum(isinstance(one, RecordingSession) for one in gc.get_objects())
+
+
+@pytest.mark.slow
+def test_nothing_of_a_session_outlives_it(tmp_path: Path, legs: Legs) -> None:
+    """Of many that went their way, some of them refused or changed: no descriptor, thread, task or object."""
+
+    async def work() -> None:
+        async with recording_server(tmp_path) as server, source(server) as client:
+            spoken, done = legs(), 0
+
+            async def some(count: int) -> None:
+                nonlocal done
+                for number in range(count):
+                    if number % 5 == 4:
+                        assert await refused(server, NO_CODEC) == 488
+                        continue
+                    session = Session(client, spoken)
+                    await session.invite(metadata())
+                    if number % 5 == 3:
+                        session.version += 1
+                        await session.update(*multipart(session.offer(), metadata("partial")))
+                    for leg in spoken:
+                        leg.send(voice(1, 1))
+                    await session.bye()
+                    done += 1
+                await server.recorded(done)
+                server.events.clear()
+                done = 0
+                await nothing_is_left(server)
+
+            await some(10)  # so that what is made once is there
+            await server.until(lambda: len(asyncio.all_tasks()) <= 3)
+            descriptors, threads, _ = footprint()
+            await some(60)
+            await server.until(lambda: footprint()[2] == 0)
+            assert footprint()[0] <= descriptors and footprint()[1] <= threads
 
     run(work)
