@@ -1,11 +1,14 @@
-"""A recording server whose broker, database and bucket are all gone for a while: calls go on, nothing that is finished is lost or changed, /health tells of each, and
-once they are back everything is where it belongs."""
+"""A recording server that others let down: its broker, database and bucket are all gone for a while, or its own keeper hangs. Calls go on, nothing that is finished is
+lost or changed, /health tells of each, and once they are back everything is where it belongs."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +23,10 @@ import pytest
 
 from tests import postgres, rabbitmq, s3
 from tests.engine.siprec.source import Leg, Session, Source, metadata, run, voice
+from tests.flow.audio_quality import place_of
 from tests.flow.siprec.calls import Recorder, recorder
+from tests.flow.siprec.kill_rounds import children
+from tests.flow.siprec.recorded import channels_of
 
 pytestmark = pytest.mark.slow
 BUCKET: Final = "finished-calls"
@@ -224,4 +230,34 @@ def test_nothing_that_is_finished_is_lost_while_broker_database_and_bucket_are_g
         assert [around.database.call_ids().count(call_id) for call_id in sorted(everybody)] == [1, 1, 1]
 
     with server(around, data) as made:
+        run(lambda: work(made))
+
+
+def test_a_keeper_that_stands_still_holds_no_recording_up(tmp_path: Path) -> None:
+    """Whatever listens to, transcribes, indexes or uploads a call is another process: where that hangs, a call is recorded to the sample as it is without it."""
+
+    async def work(made: Recorder) -> None:
+        keeper = children(made)["keeper"][0]
+        os.kill(keeper, signal.SIGSTOP)
+        client = Client(made.port, "nobody-listens")
+        try:
+            await client.begin()
+            await client.say()
+            await client.end()
+            sealed = await until("it is sealed", lambda: checksums(made.recordings, client.call_id))
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # where another took its place by now
+                os.kill(keeper, signal.SIGCONT)
+        (merged,) = [name for name in sealed if "-leg" not in name]
+        for channel, seed in enumerate((1, 2)):
+            assert place_of(voice(seed, 20), channels_of(made.recordings / merged)[channel]) >= 0
+
+        def is_known() -> bool:
+            with made.running.client() as api:
+                rows = api.get("/api/v1/recordings").json()["recordings"]
+            return [row["stage"] for row in rows] == ["done"]
+
+        await until("it is known once somebody listens", is_known)
+
+    with recorder(tmp_path / "data", ANALYTICS_ENABLED="true") as made:
         run(lambda: work(made))
