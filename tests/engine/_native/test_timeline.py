@@ -57,7 +57,7 @@ def test_a_steady_stream_is_what_it_says() -> None:
 
 
 def test_a_stream_that_begins_later_is_padded_in_front() -> None:
-    """F-20: half a second later is half a second of silence, to the sample."""
+    """Half a second later is half a second of silence, to the sample."""
     line = Timeline(origin_ns=3 * SECOND)
     assert line.place(5, 160, 3 * SECOND + 500 * MS) == (0, 4000, 0, True, False)
     assert line.position == 4160
@@ -115,7 +115,7 @@ def test_packets_of_unequal_length_lie_where_they_say() -> None:
 @pytest.mark.parametrize(("mode", "delay_ms"), [(NONE, 60), (NONE, 1200), (FIXED, 60), (FIXED, 1100)])
 @pytest.mark.parametrize("depth", [1, 2, 10, 50])
 def test_reordering_and_duplicates_behind_a_jitter_buffer_leave_the_length_as_it_is(depth: int, mode: int, delay_ms: int) -> None:
-    """F-16: packets that come up to 50 places late, over wraps of both counts: heard in their place or not at all, and the end is where it was."""
+    """Packets that come up to 50 places late, over wraps of both counts: heard in their place or not at all, and the end is where it was."""
     buffer, s, random = JitterBuffer(mode=mode, delay_min_ms=delay_ms, delay_max_ms=delay_ms), Stream(first=2**32 - 160 * 500), Random(depth)
     arrivals = [(20 * k, k) for k in range(1000)]
     arrivals += [(20 * k + random.randrange(100), k) for k in random.sample(range(1000), 50)]
@@ -167,7 +167,7 @@ def test_every_sample_that_is_heard_lies_at_its_own_place(seed: int) -> None:
 
 
 def test_a_pause_without_loss_is_silent_for_exactly_its_length() -> None:
-    """F-17: discontinuous transmission is no loss, and no longer than its timestamps say."""
+    """Discontinuous transmission is no loss, and no longer than its timestamps say."""
     s = Stream()
     for k in (0, 1, 2, 102, 103, 1000):
         conceal, *_ = s.send(k)
