@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import http.server
 import os
@@ -22,6 +23,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from engine.bus import Message, open_bus
 from tests import postgres
@@ -320,6 +323,28 @@ def test_the_configuration_is_checked_and_shown_with_its_sources(tmp_path: Path)
 def test_the_store_is_brought_up_to_date_once(tmp_path: Path) -> None:
     assert "was made" in command(tmp_path / "data", "db", "upgrade")
     assert "already" in command(tmp_path / "data", "db", "upgrade")
+
+
+# ---- logs ----
+
+
+def test_keys_that_come_in_addresses_are_in_no_log(capfd: pytest.CaptureFixture[str]) -> None:
+    """Neither the ones that are good, nor those of strangers, of requests and of WebSockets, however much is logged."""
+    wrong = "sips_" + "7" * 40
+    settings = {"TRUNKLINE_LOG_LEVEL": "debug", "TRUNKLINE_AUTH_ENABLED": "on", "TRUNKLINE_HTTP_KEYS_IN_QUERY": "true", "TRUNKLINE_PAUSE_RESUME_ENABLED": "true"}
+    with server(TRUNKLINE_PAUSE_RESUME_API_KEY="pause-canary-1", **settings) as running, running.client("") as nobody:
+        key = running.key
+        assert nobody.get(f"/api/sessions?api_key={key}").status_code == 200
+        assert nobody.get(f"/api/sessions?api_key={wrong}").status_code == 401
+        assert nobody.get("/api/sessions/pause-status?api_key=pause-canary-1").status_code == 200
+        assert nobody.get("/api/sessions/pause-status?api_key=pause-canary-2").status_code == 401
+        assert nobody.get(f"/no/such/route?token={key}").status_code == 404
+        for token in (key, wrong):
+            with contextlib.suppress(ConnectionClosed), connect(f"{running.url.replace('http', 'ws')}/ws/analytics?token={token}", proxy=None) as client:
+                client.recv(timeout=ARRIVED_S)
+    logged = "".join(capfd.readouterr())
+    assert "/no/such/route" in logged and "/api/sessions" in logged
+    assert not [canary for canary in (key, wrong, "pause-canary") if canary in logged]
 
 
 # ---- PostgreSQL ----
