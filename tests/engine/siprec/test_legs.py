@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -153,3 +155,58 @@ def test_decoders_of_legs_know_nothing_of_one_another(tmp_path: Path, made: Made
             assert place_of(leg.decoded(pcm), heard[:, channels[leg.label]]) >= 0, leg.label
 
     run(work)
+
+
+@pytest.mark.slow
+def test_who_sends_hears_how_it_is_received(tmp_path: Path) -> None:
+    """Receiver reports (RFC 3550 6.4.2) go to the port beside that of each line, also of one on which nothing came: clients take them for a sign of life."""
+
+    async def work() -> None:
+        async with recording_server(tmp_path) as server, source(server) as client:
+            with contextlib.ExitStack() as open_sockets:
+                legs, control = [], []
+                for label in ("1", "2"):
+                    leg, beside = pair(label)
+                    legs.append(leg)
+                    control.append(beside)
+                    open_sockets.callback(leg.close)
+                    open_sockets.callback(beside.close)
+                session = Session(client, legs)
+                answer = await session.invite(metadata())
+                talking = asyncio.create_task(session.say({0: np.zeros(160 * 500, np.int16)}))
+                try:
+                    reports = [await reported(beside, wanted) for beside, wanted in zip(control, (legs[0].ssrc, None), strict=True)]
+                finally:
+                    talking.cancel()
+                assert [port for port, _ in reports] == [port + 1 for port in answer.ports]
+                assert [count for _, count in reports] == [1, 0]
+                await session.bye()
+
+    run(work)
+
+
+def pair(label: str) -> tuple[Leg, socket.socket]:
+    """A leg, and a socket at the port behind its own."""
+    while True:
+        leg, beside = Leg(label), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with contextlib.suppress(OSError):
+            beside.bind(("127.0.0.1", leg.port + 1))
+            beside.setblocking(False)
+            return leg, beside
+        leg.close()
+        beside.close()
+
+
+async def reported(control: socket.socket, ssrc: int | None) -> tuple[int, int]:
+    """The port that a receiver report came from, and how many sources it is of: the first that is of `ssrc`, or of nobody."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                data, sender = control.recvfrom(2048)
+            except BlockingIOError:
+                await asyncio.sleep(0.02)
+                continue
+            first, kind = data[:2]
+            found = struct.unpack_from(">I", data, 8)[0] if first & 31 else None
+            if kind == 201 and found == ssrc:
+                return sender[1], first & 31
