@@ -18,7 +18,7 @@ from engine.codecs import codec_of
 from engine.media.manifest import problems, read
 from engine.media.wav import WavFile
 from engine.siprec.events import SessionEvent
-from tests.engine.siprec.source import Leg, Server, Session, metadata, recording_server, run, source
+from tests.engine.siprec.source import Leg, Server, Session, metadata, recording_server, run, source, voice
 from tests.flow.audio_quality import Pcm, aligned, lag_of, place_of, snr_db
 
 PACKET_MS = 20
@@ -210,3 +210,87 @@ async def reported(control: socket.socket, ssrc: int | None) -> tuple[int, int]:
             found = struct.unpack_from(">I", data, 8)[0] if first & 31 else None
             if kind == 201 and found == ssrc:
                 return sender[1], first & 31
+
+
+# ---- lines that come and go ----
+
+
+def said_by(seed: int) -> Pcm:
+    return voice(seed, 15)
+
+
+@pytest.mark.parametrize("at_first", ["no lines", "lines without ports"])
+def test_a_session_may_begin_without_anything_to_hear(tmp_path: Path, pairs: Callable[[], list[Leg]], at_first: str) -> None:
+    """One that stands before there is a call: lines that come later are recorded, each in a channel of its own."""
+
+    async def work() -> None:
+        async with recording_server(tmp_path) as server, source(server) as client:
+            legs = pairs()
+            session = Session(client, legs if at_first == "lines without ports" else [])
+            for leg in legs:
+                leg.disabled = True
+            assert (await session.invite(metadata())).status == 200
+            session.legs, session.version = legs, 2
+            for leg in legs:
+                leg.disabled = False
+            answer = await session.invite(metadata())
+            assert answer.status == 200 and all(answer.ports)
+            await server.until(lambda: len(server.recordings.get(session.call_id).facts().channels) == 2)
+            await session.say({0: said_by(1), 1: said_by(2)})
+            await session.bye()
+            (event,) = await server.recorded()
+            _, heard = sound_of(server, event)
+            assert [(channel.label, channel.parties) for channel in event.session.channels] == [("1", (0,)), ("2", (1,))]
+            assert [place_of(said_by(channel + 1), np.ascontiguousarray(heard[:, channel])) >= 0 for channel in range(2)] == [True, True]
+            assert server.recordings.places.taken == (0, 0)
+
+    run(work)
+
+
+def test_a_line_that_ended_and_is_used_again_is_nobody_elses_channel(tmp_path: Path, pairs: Callable[[], list[Leg]]) -> None:
+    """Its place with another label is another channel (RFC 3264 8.1); with the label of before it is the one of before."""
+
+    async def work() -> None:
+        async with recording_server(tmp_path) as server, source(server) as client:
+            first, second, third, fourth = (*pairs(), *pairs())
+            third.label = "3"
+            session = Session(client, [first, second])
+            await session.invite(metadata())
+            await session.say({1: said_by(1)})
+
+            async def then(leg: Leg) -> None:
+                session.legs, session.version = [first, leg], session.version + 1
+                assert (await session.invite()).status == 200
+
+            second.disabled = True
+            await then(second)
+            await then(third)
+            await server.until(lambda: server.recordings.get(session.call_id).legs.count == 3)
+            await session.say({1: said_by(2)})
+            third.disabled = True
+            await then(third)
+            await then(fourth)
+            await session.say({1: said_by(3)})
+            await session.bye()
+            (event,) = await server.recorded()
+            _, heard = sound_of(server, event)
+            assert heard.shape[1] == 3
+            places = {seed: [place_of(said_by(seed), np.ascontiguousarray(heard[:, channel])) >= 0 for channel in range(3)] for seed in (1, 2, 3)}
+            assert places == {1: [False, True, False], 2: [False, False, True], 3: [False, True, False]}
+            assert [channel.label for channel in read(server.folder / event.manifest).channels] == ["1", "2", "3"]
+
+    run(work)
+
+
+@pytest.fixture
+def pairs() -> Iterator[Callable[[], list[Leg]]]:
+    """Makes two legs of PCMU, which are closed at the end."""
+    legs: list[Leg] = []
+
+    def two() -> list[Leg]:
+        legs.extend((Leg("1"), Leg("2")))
+        return legs[-2:]
+
+    yield two
+    for leg in legs:
+        leg.close()
