@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -82,7 +82,7 @@ def check(config: Config) -> None:
 
 
 class RecordingServer:
-    """The recording sessions of one worker: a collection of those that go on, by Call-ID."""
+    """The recording sessions of one worker: a collection of those that go on, in the order they began."""
 
     def __init__(self, config: Config, host: Host, media: MediaWorker, folder: Path, index: int, count: int, *, now: Callable[[], float] = time.time) -> None:
         """`folder` is what the workers of a machine share. Raises ValueError, OSError."""
@@ -100,7 +100,8 @@ class RecordingServer:
         self.publish: Callable[[str, Any], Awaitable[None]] | None = None
         self._host = host
         self._peers = Peers(config.siprec.peers)
-        self._sessions: dict[str, RecordingSession] = {}
+        self._sessions: dict[RecordingSession, None] = {}
+        self._by_call: dict[str, list[RecordingSession]] = {}  # by Call-ID, which two dialogs may share
         self._ending: set[RecordingSession] = set()
         self._counts = dict.fromkeys(COUNTS, 0)
         self._events: deque[tuple[str, Any]] = deque(maxlen=WAITING_MAX)
@@ -209,7 +210,8 @@ class RecordingServer:
 
     def began(self, session: RecordingSession) -> None:
         """It was answered."""
-        self._sessions[session.call_id] = session
+        self._sessions[session] = None
+        self._by_call.setdefault(session.call_id, []).append(session)
         self._counts["sessions_created_total"] += 1
         self._counts["recordings_started_total"] += 1
 
@@ -219,8 +221,11 @@ class RecordingServer:
 
     def over(self, session: RecordingSession) -> None:
         """Its call is over."""
-        if self._sessions.get(session.call_id) is session:
-            del self._sessions[session.call_id]
+        if session in self._sessions:
+            del self._sessions[session]
+            self._by_call[session.call_id].remove(session)
+            if not self._by_call[session.call_id]:
+                del self._by_call[session.call_id]
             self._ending.add(session)
             self._counts["sessions_ended_total"] += 1
         self._host.strike_out(session.call)
@@ -292,7 +297,7 @@ class RecordingServer:
         """A part of all sessions: how they are heard, and whether anything is heard of them at all."""
         self._step = self.loop.call_later(QUALITY_S / STEPS, self._watch)
         self._turn = (self._turn + 1) % STEPS
-        chosen = list(self._sessions.values())[self._turn :: STEPS]
+        chosen = list(self._sessions)[self._turn :: STEPS]
         found = tuple(CallQuality(call_id=session.call_id, legs=legs) for session in chosen if (legs := session.legs.quality()))
         if found:
             self._publish(QUALITY_TOPIC, QualityReport(at=self.now(), calls=found))
@@ -305,20 +310,24 @@ class RecordingServer:
     # ---- for the bus ----
 
     def __iter__(self) -> Iterator[RecordingSession]:
-        return iter(list(self._sessions.values()))
+        return iter(list(self._sessions))
 
     def __len__(self) -> int:
         return len(self._sessions)
 
     def get(self, call_id: str) -> RecordingSession | None:
-        """The session of a Call-ID."""
-        return self._sessions.get(call_id)
+        """The session of a Call-ID: the latest, where there are several."""
+        return self._by_call[call_id][-1] if call_id in self._by_call else None
+
+    def of_call(self, call_id: str) -> Sequence[RecordingSession]:
+        """All sessions of a Call-ID, the latest last."""
+        return tuple(self._by_call.get(call_id, ()))
 
     def counts(self) -> dict[str, int]:
         """Figures of this worker."""
         told = dict(self._counts)
         used, total = self.media.plane.ports
-        sessions = list(self._sessions.values())
+        sessions = list(self._sessions)
         for one in (*sessions, *self._ending):
             for name, value in one.legs.totals.items():
                 told[COUNTED_AS[name]] += value

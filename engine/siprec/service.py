@@ -109,6 +109,9 @@ class Sessions(Protocol):
 
     def get(self, call_id: str) -> RecordingSession | None: ...
 
+    def of_call(self, call_id: str) -> Sequence[RecordingSession]:
+        """All of a Call-ID, which two dialogs may share (RFC 3261 12); the one that `get` gives is the last."""
+
     def counts(self) -> dict[str, int]:
         """Figures of this worker: see COUNTS."""
 
@@ -205,13 +208,17 @@ class SessionService:
         bus.serve(TERMINATE_SUBJECT, self.terminate)
         bus.serve(SNAPSHOT_SUBJECT, self.snapshot)
 
-    def _one(self, id: str) -> RecordingSession:
-        found = self._sessions.get(id) if id else None
-        if found is None and id:
-            found = next((session for session in self._sessions if session.recording_id == id), None)
-        if found is None:
+    def _of(self, id: str) -> Sequence[RecordingSession]:
+        """Those that a name is of: what is asked of one of them is asked of all."""
+        found = self._sessions.of_call(id) if id else ()
+        if not found and id:
+            found = [session for session in self._sessions if session.recording_id == id]
+        if not found:
             raise UnknownSession("there is no such recording session")
         return found
+
+    def _one(self, id: str) -> RecordingSession:
+        return self._of(id)[-1]
 
     # ---- what there is ----
 
@@ -255,11 +262,11 @@ class SessionService:
         self._allowed(wanted.id)
         actor, reason = wanted.actor[:TEXT_MAX_CHARS], wanted.reason[:TEXT_MAX_CHARS]
         if wanted.id:
-            session = self._one(wanted.id)
-            status = session.control.pause(wanted.recording, wanted.transcription, actor, reason)
+            sessions = self._of(wanted.id)
+            statuses = [session.control.pause(wanted.recording, wanted.transcription, actor, reason) for session in sessions]
             if self._sessions.pauses is not None:
-                self._sessions.pauses.disarm(session.call_id)  # it came just when it was being awaited
-            return status
+                self._sessions.pauses.disarm(sessions[-1].call_id)  # it came just when it was being awaited
+            return statuses[-1]
         # every one is paused in this turn; what takes time, to write it down and to tell it, comes after
         return await self._settled(lambda control: control.pause(wanted.recording, wanted.transcription, actor, reason, settle=False))
 
@@ -272,7 +279,7 @@ class SessionService:
             if self._armed(wanted.id) is not None and self._sessions.pauses is not None:
                 self._sessions.pauses.disarm(wanted.id)
                 return pause_status(wanted.id, PauseState(), self._now())
-            return self._one(wanted.id).control.resume(wanted.recording, wanted.transcription, actor, reason)
+            return [session.control.resume(wanted.recording, wanted.transcription, actor, reason) for session in self._of(wanted.id)][-1]
         return await self._settled(lambda control: control.resume(wanted.recording, wanted.transcription, actor, reason, settle=False))
 
     async def _settled(self, change: Callable[[Control], PauseStatus]) -> Statuses:
@@ -322,13 +329,13 @@ class SessionService:
         """Mutes sides of a session. Raises UnknownSession, PausingOff and PerSessionOff."""
         wanted = message.read(MuteWanted)
         self._allowed(wanted.id)
-        return self._one(wanted.id).control.mute(wanted.inbound, wanted.outbound, wanted.actor[:TEXT_MAX_CHARS])
+        return [session.control.mute(wanted.inbound, wanted.outbound, wanted.actor[:TEXT_MAX_CHARS]) for session in self._of(wanted.id)][-1]
 
     async def unmute(self, message: Message) -> MuteStatus:
         """Lets sides of a session be heard. Raises UnknownSession, PausingOff and PerSessionOff."""
         wanted = message.read(MuteWanted)
         self._allowed(wanted.id)
-        return self._one(wanted.id).control.unmute(wanted.inbound, wanted.outbound, wanted.actor[:TEXT_MAX_CHARS])
+        return [session.control.unmute(wanted.inbound, wanted.outbound, wanted.actor[:TEXT_MAX_CHARS]) for session in self._of(wanted.id)][-1]
 
     async def mute_status(self, message: Message) -> MuteStatus | MuteStatuses:
         """What is muted in one session, or in all. Raises UnknownSession."""
@@ -342,9 +349,10 @@ class SessionService:
     async def terminate(self, message: Message) -> Told:
         """Ends a session. Raises UnknownSession."""
         wanted = message.read(SessionWanted)
-        session = self._one(wanted.id)
-        session.terminate(wanted.reason[:TEXT_MAX_CHARS])
-        return Told(session.call_id)
+        sessions = self._of(wanted.id)
+        for session in sessions:
+            session.terminate(wanted.reason[:TEXT_MAX_CHARS])
+        return Told(sessions[-1].call_id)
 
     async def snapshot(self, message: Message) -> Told:
         """Asks the recorded side for complete metadata. Raises UnknownSession and NotAsked."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from engine.siprec.control import ChangeKind, Control, PauseSettings
@@ -134,6 +134,9 @@ class LiveSessions:
 
     def get(self, call_id: str) -> LiveSession | None:
         return self.sessions.get(call_id)
+
+    def of_call(self, call_id: str) -> Sequence[LiveSession]:
+        return [self.sessions[call_id]] if call_id in self.sessions else []
 
     def counts(self) -> dict[str, int]:
         paused = sum(one.control.recording_paused for one in self)

@@ -11,14 +11,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
-from engine.config.document import Recording, Resources, Siprec
+from engine.config.document import PauseResume, Recording, Resources, Siprec
 from engine.media.manifest import problems, read
+from engine.media.wav import WavFile
 from engine.sip.call import State
+from engine.siprec.facts import PauseStatus
 from engine.siprec.server import STEPS
+from engine.siprec.service import PauseWanted, SessionService, SessionWanted
 from engine.siprec.session import RecordingSession
 from tests.engine.siprec.source import Leg, Message, Server, Session, metadata, multipart, recording_server, run, source, voice
+from tests.flow.audio_quality import place_of
 
 HOUR_S = 3600.0
 NO_CODEC = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 96\r\na=rtpmap:96 x-unknown/8000\r\na=sendonly\r\n"
@@ -315,6 +320,51 @@ def test_another_call_that_replaces_nobody_is_refused(tmp_path: Path) -> None:
             session.request("INVITE", "application/sdp", VIDEO, headers="Replaces: nobody;to-tag=a;from-tag=b\r\n")
             assert (await session.final()).status == 481
             session.acknowledge()
+
+    run(work)
+
+
+class Asked:
+    """A request of the bus."""
+
+    def __init__(self, wanted: object) -> None:
+        self._wanted = wanted
+
+    def read(self, shape: object) -> object:
+        return self._wanted
+
+
+def test_two_dialogs_of_one_call_id_are_two_sessions_and_a_pause_is_of_both(tmp_path: Path, legs: Legs) -> None:
+    """Tags tell dialogs apart (RFC 3261 12): whoever calls with the Call-ID of another session takes it out of nobody's hands."""
+
+    async def work() -> None:
+        pausing = PauseResume(enabled=True, require_auth=False)
+        async with recording_server(tmp_path, pause_resume=pausing) as server, source(server) as client, source(server) as stranger:
+            first, second = Session(client, legs(), call_id="shared"), Session(stranger, legs(), call_id="shared")
+            for session in (first, second):
+                assert (await session.invite(metadata())).status == 200
+            assert [session.call_id for session in server.recordings] == ["shared"] * 2
+            service = SessionService(server.recordings, time.time)
+            before, secret = voice(1, 15), voice(2, 15)
+            await first.say({0: before})
+            status = await service.pause(Asked(PauseWanted(id="shared")))  # type: ignore[arg-type]
+            assert isinstance(status, PauseStatus) and status.recording_paused
+            for session in (first, second):
+                await session.say({0: secret})
+            assert [one.control.recording_paused for one in server.recordings] == [True, True]
+            assert (await second.bye()).status == 200
+            await server.until(lambda: len(server.recordings) == 1)
+            assert server.recordings.get("shared") is next(iter(server.recordings))
+            assert not (await service.resume(Asked(PauseWanted(id="shared")))).recording_paused  # type: ignore[arg-type,union-attr]
+            await service.terminate(Asked(SessionWanted(id="shared")))  # type: ignore[arg-type]
+            events = await server.recorded(2)
+            assert len({event.session.recording_id for event in events}) == 2
+            for event in events:
+                with WavFile(server.folder / f"{event.session.recording_id}.wav") as file:
+                    assert place_of(secret[:320], np.ascontiguousarray(file.read(0, 10**9)[:, 0])) < 0
+            await nothing_is_left(server)
+            counts = server.recordings.counts()
+            assert (counts["sessions_created_total"], counts["sessions_ended_total"]) == (2, 2)
 
     run(work)
 
