@@ -177,6 +177,7 @@ class Call:
         "credentials",
         "dialog",
         "ending",
+        "is_heard",
         "peer_allows",
         "session",
         "state",
@@ -189,6 +190,7 @@ class Call:
         self.session = session
         self.credentials = credentials
         self.contact_parameters = ""  # of our Contact: ";+sip.srs"
+        self.is_heard: Callable[[], bool] | None = None  # whether their media still come: then a request without an answer ends no call
         self.dialog: Dialog | None = None
         self.state = State.SETUP
         self.ending: Ending | None = None
@@ -326,7 +328,8 @@ class Call:
         self, method: str, *, headers: list[Header] | None = None, body: bytes = b"", on_response: Callable[[Message], None],
         on_failure: Callable[[int, str], None], dialog: Dialog | None = None, on_number: Callable[[int], None] | None = None,
     ) -> ClientRequest:  # fmt: skip
-        """Begins a request inside the dialog. Final answers refresh the target, and 408, 481 and none at all end the call (12.2.1.2)."""
+        """Begins a request inside the dialog. Final answers refresh the target; 408, 481 and none at all end the call (12.2.1.2), all but 481 only where nothing else is heard
+        of the other side."""
         dialog = dialog or self.dialog
         assert dialog is not None
         inside = dialog
@@ -364,8 +367,12 @@ class Call:
         if self.state is State.CONNECTED:
             if status == 481:
                 self._over(Ending(by="nobody", status=481))
-            else:
+            elif not self._is_there():
                 self._bye("nobody", status, f"SIP;cause={status}")
+
+    def _is_there(self) -> bool:
+        """Whether the other side is, though it answers nothing: some do not know the requests that we make."""
+        return self.is_heard is not None and self.is_heard()
 
     def _busy(self) -> bool:
         return self._inviting is not None or self._updating is not None or self._server_invite is not None or bool(self._offer) or self._retry is not None
@@ -732,6 +739,9 @@ class Call:
             self._reinvite(getattr(self.session, "refresh", None))
 
     def _expired(self) -> None:
+        if self._timer is not None and self._is_there():
+            self._timer.again()
+            return
         self._bye("nobody", 0, 'SIP;cause=200;text="session timer expired"')
 
     # ---- the end ----
@@ -778,6 +788,7 @@ class Call:
 
     def _quiet(self) -> None:
         """No timer of it runs any more."""
+        self.is_heard = None
         if self._timer is not None:
             self._timer.stop()
         if self._repeating is not None:

@@ -134,8 +134,13 @@ class SessionTimer:
         if not agreement.interval_s:
             return
         self.ours = (agreement.refresher == "uac") == as_client
+        self.again()
+
+    def again(self) -> None:
+        """Starts again with what was agreed."""
+        self.stop()
         if self.ours:
-            self._handle = self._clock.call_later(agreement.interval_s / 2, self._half)
+            self._handle = self._clock.call_later(self.interval_s / 2, self._half)
         else:
             self._handle = self._clock.call_later(_until_bye(self.interval_s), self._over)
 

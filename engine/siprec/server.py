@@ -20,6 +20,7 @@ from engine.sdp.terms import Terms
 from engine.sip.flow import Flow
 from engine.sip.incoming import IncomingCall
 from engine.sip.message import Message
+from engine.sip.session_timer import LEAST_S
 from engine.siprec.bodies import RecordingParts, parts_of
 from engine.siprec.classify import OPTION, Peers, is_recording
 from engine.siprec.compose import METADATA
@@ -149,8 +150,14 @@ class RecordingServer:
         if call.replaces is None and request.values("Replaces"):
             session.warn("the session that it takes the place of is not here")
         call.user = session
+        call.is_heard = lambda: self._is_heard(session)
         self._host.spawn(session.begin())
         return True
+
+    def _is_heard(self, session: RecordingSession) -> bool:
+        """Whether a packet of a session came within the time after which a silent client counts as gone. Some clients answer no refresh, nor any other request of ours."""
+        at = self.wall(session.legs.last_heard_ns())
+        return at > 0 and self.now() - at < max(self.config.sip.session_expires_s, LEAST_S)
 
     def parts_of_recording(self, request: Message, flow: Flow) -> RecordingParts | None:
         """The parts of an INVITE that begins a recording session; None where it begins another call."""

@@ -473,6 +473,36 @@ def test_a_call_whose_refresher_is_gone_ends_before_its_time_is_over(wire: Wire)
     nothing_is_left(wire, alice, bob)
 
 
+@pytest.mark.parametrize("refresher", ["uac", "uas"])
+def test_a_call_that_is_heard_outlasts_who_refreshes_nothing_and_answers_no_refresh(wire: Wire, refresher: str) -> None:
+    """Media tell that the other side is there. Once they do not, the call ends as any other."""
+    alice, bob = pair(wire)
+    alice.agent.settings = Settings(timer=TimerSettings(expires_s=120))
+    if refresher == "uas":
+        alice.agent.features = [("Allow", alice.agent.allow), ("Supported", "replaces")]
+    alice.dial(bob)
+    wire.clock.run(1)
+    heard = True
+    bob.calls[0].is_heard = lambda: heard
+    wire.lost = lambda sender, message: True
+    wire.clock.run(3600)
+    assert bob.calls[0].state is State.CONNECTED
+    heard = False
+    wire.clock.run(250)
+    assert bob.user.endings[0].by == "nobody" and bob.calls[0].is_heard is None
+    nothing_is_left(wire, alice, bob)
+
+
+def test_a_call_that_is_heard_ends_when_the_other_side_knows_none(wire: Wire) -> None:
+    """481 says so, whatever comes."""
+    alice, bob, call, _ = connected(wire)
+    bob.calls[0].is_heard = lambda: True
+    alice.agent.forget(call, call.dialog)  # type: ignore[attr-defined,arg-type]
+    bob.calls[0].offer()
+    wire.clock.run(40)
+    assert bob.user.endings[0].status == 481
+
+
 def test_an_interval_that_is_too_small_is_raised_to_what_the_422_says(wire: Wire) -> None:
     alice, bob = pair(wire, settings=Settings(timer=TimerSettings(min_se_s=600)))
     alice.agent.settings = Settings(timer=TimerSettings(expires_s=100))

@@ -140,6 +140,29 @@ def test_a_session_that_says_so_ends_when_neither_media_nor_messages_come(tmp_pa
     run(work)
 
 
+def test_a_client_that_answers_no_request_is_there_while_its_media_come(tmp_path: Path, legs: Legs) -> None:
+    """Some answer no refresh: only where nothing was heard for as long as a refresh may take, one without an answer ends the session."""
+
+    async def work() -> None:
+        async with recording_server(tmp_path) as server, source(server) as client:
+            session, wall = Session(client, legs()), Wall(server)
+            await session.invite(metadata())
+            is_heard = server.recordings.get(session.call_id).call.is_heard
+            assert not is_heard()
+            await session.say({0: voice(1, 5)})
+            await server.until(is_heard)
+            wall.move(server.recordings.config.sip.session_expires_s - 60)
+            assert is_heard()
+            wall.move(61)
+            assert not is_heard()
+            await session.say({1: voice(1, 5)})
+            await server.until(is_heard)
+            await session.bye()
+            await server.recorded()
+
+    run(work)
+
+
 @pytest.mark.parametrize("first", ["theirs", "ours", "at once"])
 def test_ends_that_meet_are_one_end(tmp_path: Path, legs: Legs, first: str) -> None:
     """Their BYE, a request to end it, its longest duration and its timeout all come together. It ends once, is sealed once, and gives back what it had once."""
