@@ -140,6 +140,25 @@ def test_a_session_that_says_so_ends_when_neither_media_nor_messages_come(tmp_pa
     run(work)
 
 
+def test_a_session_ends_at_the_longest_duration_that_it_asks_for(tmp_path: Path, legs: Legs) -> None:
+    """Though everybody talks. What was said up to then is whole."""
+
+    async def work() -> None:
+        async with recording_server(tmp_path) as server, source(server) as client:
+            session = Session(client, legs())
+            await session.invite(metadata(), headers="X-Recording-Max-Duration: 1s\r\n")
+            with Talking(session.legs):
+                bye = await asyncio.wait_for(client.requests.get(), 10)
+                assert bye.method == "BYE"
+                (event,) = await server.recorded()
+            assert any("longest duration" in warning for warning in event.session.warnings)
+            manifest = read(server.folder / event.manifest)
+            assert manifest.state == "complete" and manifest.duration_ms >= 1000
+            await nothing_is_left(server)
+
+    run(work)
+
+
 def test_a_client_that_answers_no_request_is_there_while_its_media_come(tmp_path: Path, legs: Legs) -> None:
     """Some answer no refresh: only where nothing was heard for as long as a refresh may take, one without an answer ends the session."""
 
