@@ -82,5 +82,5 @@ def test_calls_of_a_known_peer_are_recordings_whatever_they_say() -> None:
     assert all(host in peers for host in ("192.0.2.9", "2001:db8::1", "::ffff:192.0.2.9", "198.51.100.7"))
     assert not any(host in peers for host in ("192.0.3.1", "2001:db9::1", "198.51.100.8", "not-an-address", ""))
     assert "192.0.2.9" not in Peers([])
-    with pytest.raises(ValueError, match="192.0.2.300"):
+    with pytest.raises(ValueError, match=r"192\.0\.2\.300"):
         Peers(["192.0.2.300"])

@@ -21,7 +21,18 @@ from engine.media.wav import WavFile
 from engine.siprec.server import SUITES
 from engine.srtp import SUITES as KEYS
 from engine.srtp import SrtpContext, SrtpKey
-from tests.engine.siprec.source import Leg, Message, Server, Session, metadata, multipart, recording_server, run, source, voice
+from tests.engine.siprec.source import (
+    Leg,
+    Message,
+    Server,
+    Session,
+    metadata,
+    multipart,
+    recording_server,
+    run,
+    source,
+    voice,
+)
 from tests.engine.srtp.packets import protect, rtp
 from tests.flow.audio_quality import place_of
 
