@@ -345,7 +345,7 @@ def test_extensions_that_ask_for_nothing_of_ours_keep_no_call_away(tmp_path: Pat
 
 
 def test_the_number_of_an_answer_with_metadata_rises(tmp_path: Path, kept: Kept) -> None:
-    """One for each that leaves (RFC 7866 needs them told apart); a repeat of an answer is the same."""
+    """By one for each, whatever it answers."""
 
     async def work() -> None:
         async with recording_server(tmp_path, siprec=Siprec(multipart_response=True)) as server, source(server) as client:
