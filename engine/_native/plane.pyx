@@ -137,7 +137,7 @@ cdef extern from "plane.h" nogil:
         jitter_settings jitter
         uint16_t idle_slack_ms
         uint32_t timeout_first_ms, timeout_ms, packets_per_s
-        uint8_t inband_dtmf, rtcp, rtcp_mux, idle_sends, rtcp_xr, keeps_decoders, keeps_encoder
+        uint8_t inband_dtmf, rtcp, rtcp_mux, idle_sends, rtcp_xr, opens, keeps_decoders, keeps_encoder
         sockaddr_storage remote, remote_control
         uint8_t send_payload_type, send_codec, send_channels, event_payload_type, noise_payload_type
         uint32_t send_clock_rate_hz, send_sample_rate_hz, event_clock_rate_hz
@@ -593,6 +593,8 @@ cdef class Plane:
             setup.keeps_encoder = before is not None and (before.send, before.bit_rate) == (settings.send, settings.bit_rate)
             decoders = decoders if setup.keeps_decoders else _States()
             encoder = encoder if setup.keeps_encoder else _States()
+            if before is None:  # what is asked of it before the plane has opened it is not of the one that had its number before; no thread looks at it now
+                memset(&self.own.streams[index], 0, sizeof(plane_stream))
             self._fill(setup, decoders, encoder, settings)
         except BaseException:
             free(setup)
@@ -646,6 +648,7 @@ cdef class Plane:
         setup.idle_slack_ms = settings.idle_slack_ms
         setup.timeout_first_ms, setup.timeout_ms = settings.timeout_first_ms, settings.timeout_ms
         setup.packets_per_s = settings.packets_per_s
+        setup.opens = settings.opens
         setup.inband_dtmf, setup.rtcp, setup.rtcp_mux, setup.idle_sends = settings.inband_dtmf, settings.rtcp, settings.rtcp_mux, settings.idle_sends
         setup.event_payload_type = setup.noise_payload_type = 255
         setup.ptime_ms = settings.ptime_ms

@@ -177,7 +177,7 @@ class CallRecording:
         return made
 
     def _channel(self, index: int, leg: Leg, stream: MediaStream) -> Channel:
-        counts = stream.counts()
+        counts = dict(stream.counts())  # which is what is told of an ended stream for good
         for name, before in zip(COUNTED, self._before[index], strict=True):
             counts[name] = max(counts[name] - before, 0)
         first_ns = max(counts["first_ns"], self.origin_ns) if counts["first_ns"] else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -30,6 +31,7 @@ class PathPolicy(msgspec.Struct, frozen=True, kw_only=True):
     delay_max_ms: int = 200
     idle_slack_ms: int = 400
     idle_sends: bool = True
+    opens: bool = False
     sends: bool = True
     inband_dtmf: bool = False
     timeout_first_ms: int = 30_000
@@ -90,6 +92,16 @@ def rate_of(lines: Sequence[NegotiatedMedia], policy: PathPolicy) -> int:
     return max((made.sample_rate_hz or made.clock_rate_hz for made in formats), default=8000)
 
 
+def is_place(host: str) -> bool:
+    """Whether something can be sent to a host as it stands in a description: it is an IP address, and not the one that means all. A name (RFC 8866 5.7) is none: who is
+    called by it is learnt from what comes."""
+    try:
+        socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
+    except (OSError, ValueError):
+        return False
+    return host not in ANYWHERE
+
+
 def settings_of(media: NegotiatedMedia, policy: PathPolicy, *, ssrc: int, first_sequence: int, first_timestamp: int, seed: int, keys: Keys | None = None,
                 cname: str = "trunkline", origin_ns: int = 0) -> StreamSettings:  # fmt: skip
     """What an accepted m= line means for its stream. Raises PathError where none of its codecs can be decoded."""
@@ -102,18 +114,19 @@ def settings_of(media: NegotiatedMedia, policy: PathPolicy, *, ssrc: int, first_
         send = msgspec.structs.replace(send, channels=1)  # there is one voice to send
     event = media.event_out()
     noise = next((one for one in media.send if one.is_comfort_noise), None)
-    somewhere = media.remote_host not in ("", *ANYWHERE) and media.remote_port > 0
+    somewhere = is_place(media.remote_host) and media.remote_port > 0
+    control_somewhere = somewhere and (not media.remote_rtcp_host or is_place(media.remote_rtcp_host))
     sends = policy.sends and media.sends and send is not None and somewhere
     send_srtp, receive_srtp = keys.addresses if keys is not None else (0, 0)
     ptime_ms = media.ptime_ms or 20
     return StreamSettings(
         formats=tuple(formats[:8]), receives=media.receives, sends=sends, policy=policy.source, learn_ms=policy.learn_ms,
         remote_host=media.remote_host if somewhere else "", remote_port=media.remote_port if somewhere else 0,
-        remote_control_host=media.remote_rtcp_host, remote_control_port=media.remote_rtcp_port if somewhere else 0,
+        remote_control_host=media.remote_rtcp_host if control_somewhere else "", remote_control_port=media.remote_rtcp_port if control_somewhere else 0,
         jitter=policy.jitter, delay_min_ms=policy.delay_min_ms, delay_max_ms=policy.delay_max_ms, idle_slack_ms=policy.idle_slack_ms,
         timeout_first_ms=policy.timeout_first_ms if media.receives else 0, timeout_ms=policy.timeout_ms if media.receives else 0,
         packets_per_s=max(1000 // (media.receive_ptime_ms or 20), 100), inband_dtmf=policy.inband_dtmf and not media.events_in(),
-        rtcp=media.remote_rtcp_port > 0 and somewhere, rtcp_mux=media.rtcp_mux, idle_sends=policy.idle_sends,
+        rtcp=media.remote_rtcp_port > 0 and control_somewhere, rtcp_mux=media.rtcp_mux, idle_sends=policy.idle_sends, opens=policy.opens,
         send=send, send_event=format_of(event, policy) if event is not None else None, send_noise=format_of(noise, policy) if noise is not None else None,
         ptime_ms=ptime_ms, bit_rate=policy.bit_rate, ssrc=ssrc, first_sequence=first_sequence, first_timestamp=first_timestamp,
         send_srtp=send_srtp, receive_srtp=receive_srtp, cname=cname, origin_ns=origin_ns, seed=seed,

@@ -30,7 +30,8 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     fills only between packets. Times out after `timeout_first_ms` before, and `timeout_ms` after the first packet; 0: never. What comes at more than three times
     `packets_per_s` is dropped.
 
-    `send` None sends nothing. `idle_sends`: silence is sent while there is nothing to say. `send_srtp` and `receive_srtp` are addresses of contexts, 0: in the clear;
+    `send` None sends nothing. `idle_sends`: silence is sent while there is nothing to say. `opens`: packets without payload open the way to us, and keep it open,
+    for NATs and for those who send to where they hear from (RFC 4961, RFC 6263 4.6). `send_srtp` and `receive_srtp` are addresses of contexts, 0: in the clear;
     `old_receive_srtp` is that of the keys before, for packets that are on their way still. `rtcp_xr` adds VoIP metrics to reports (RFC 3611).
     `ssrc`, `first_sequence`, `first_timestamp`, `seed` and `origin_ns` count when the stream is opened; `origin_ns` is the moment of its first sample on
     CLOCK_MONOTONIC, 0: when it is opened.
@@ -58,6 +59,7 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     rtcp_mux: bool = False
     rtcp_xr: bool = False
     idle_sends: bool = True
+    opens: bool = False
     send: Format | None = None
     send_event: Format | None = None
     send_noise: Format | None = None

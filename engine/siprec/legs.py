@@ -23,7 +23,7 @@ from engine.siprec.events import LegQuality
 from engine.siprec.facts import ChannelFacts
 
 # RTP timestamps say where samples lie, also of those that come late and all at once: silence is only written where nothing came for long.
-POLICY: Final = PathPolicy(source="learn", sends=False, idle_sends=False, idle_slack_ms=2000)
+POLICY: Final = PathPolicy(source="learn", sends=False, idle_sends=False, idle_slack_ms=2000, opens=True)
 NOWHERE: Final = ("0.0.0.0", "::")
 TOTALS: Final = ("received", "received_bytes", "lost", "late", "duplicate")
 log = logging.getLogger("trunkline.siprec")
@@ -60,6 +60,7 @@ class Legs:
         self._heard: dict[int, tuple[int, int]] = {}  # track -> packets received and lost when it was last asked how it sounds
         self.totals = dict.fromkeys(TOTALS, 0)  # of all its streams, when it was last asked how they sound
         self._extending: asyncio.Task[None] | None = None
+        self._told: dict[int, ChannelFacts] = {}  # track -> what was told of it last
 
     def _named(self, lines: Sequence[NegotiatedMedia]) -> dict[int, str]:
         """What the track of each m= line is known by: its label, or its place where it has none of its own."""
@@ -175,6 +176,10 @@ class Legs:
                 index=track, label=line.label, stream_id=stream_id, parties=places, direction=line.direction if line.accepted else "ended", codec=codec,
                 muted=is_muted(track), **self._counts(track, codec),
             )  # fmt: skip
+        for track, was in self._told.items():
+            if track not in made:  # another line took its place
+                made[track] = msgspec.structs.replace(was, direction="ended", muted=is_muted(track), **self._counts(track, was.codec))
+        self._told = made
         return tuple(made[track] for track in sorted(made))
 
     def _counts(self, track: int, codec: str) -> dict[str, Any]:

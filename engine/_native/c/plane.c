@@ -381,6 +381,8 @@ static void start_sending(struct plane_stream *s, const struct plane_setup *setu
     }
     s->sends = setup->sends && s->step_samples;
     s->idle_sends = setup->idle_sends;
+    s->opens = setup->opens;
+    s->next_open_ns = now_ns; /* their address may be another */
     s->sent.clock_rate_hz = setup->send_clock_rate_hz;
     if (!fresh) return;
     s->ssrc = s->sent.ssrc = setup->ssrc;

@@ -67,6 +67,7 @@ struct plane_setup {
     uint32_t timeout_first_ms, timeout_ms;   /* without any packet; 0: never */
     uint32_t packets_per_s;                  /* expected; three times as many are heard */
     uint8_t inband_dtmf, rtcp, rtcp_mux, idle_sends /* silence goes out while there is nothing to say */, rtcp_xr;
+    uint8_t opens;                           /* packets without payload keep the way to us open, whatever else is sent (RFC 6263 4.6) */
     uint8_t keeps_decoders, keeps_encoder;   /* formats, or what is sent, are those of before: their states go on */
     /* sending */
     struct sockaddr_storage remote, remote_control; /* ss_family 0: nowhere */
@@ -190,7 +191,8 @@ struct plane_stream {
     /* steps */
     uint32_t next, previous;       /* in the wheel: PLANE_NONE ends */
     uint32_t slot;
-    uint8_t sends, rtcp, rtcp_mux, idle_sends, rtcp_xr;
+    uint8_t sends, rtcp, rtcp_mux, idle_sends, rtcp_xr, opens;
+    int64_t next_open_ns;
     uint32_t timeout_first_ms, timeout_ms;
     int64_t opened_ns, next_step_ns, ptime_ns;
     struct rtcp_session session;

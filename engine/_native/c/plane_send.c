@@ -5,6 +5,9 @@
 #include "plane.h"
 
 #define FADE_MS 5
+#define OPEN_FIRST_NS 1000000000   /* between packets that open the way to us, until something came on it */
+#define OPEN_NS 15000000000        /* and then (RFC 6263 8) */
+#define DYNAMIC_FIRST 96
 
 /* ---- what leaves ---- */
 
@@ -217,7 +220,20 @@ static void note_lateness(struct plane_stream *s, int64_t now_ns) {
     if (late_ns > s->counts.send_late_max_ns) s->counts.send_late_max_ns = late_ns;
 }
 
+/* NATs, and those who send to where they hear from, wait for a packet of ours also where we only listen: one of a payload type that nobody agreed to says nothing. */
+static void open_way(struct plane *p, struct plane_stream *s, int64_t now_ns) {
+    uint8_t unused = 127;
+    struct plane_out *o;
+    s->next_open_ns = now_ns + (s->counts.last_ns ? OPEN_NS : OPEN_FIRST_NS);
+    while (unused >= DYNAMIC_FIRST && s->payload_index[unused] != 255) unused--;
+    uint8_t *bytes = unused < DYNAMIC_FIRST ? NULL : plane_out_room(p, s, 0, &o);
+    if (!bytes) return;
+    head(s, bytes, unused, 0, s->timestamp);
+    keep(p, o, RTP_PACKET_HEADER_BYTES);
+}
+
 void plane_step(struct plane *p, struct plane_stream *s, int64_t now_ns) {
+    if (s->opens && now_ns >= s->next_open_ns) open_way(p, s, now_ns);
     if (s->rtcp && now_ns >= s->session.next_ns) plane_report(p, s, now_ns, 0);
     if (!s->sends || s->mix != PLANE_NONE || s->relayed) return;
     int16_t pcm[PLANE_STEP_SAMPLES * 2];

@@ -535,6 +535,23 @@ def test_a_recording_has_every_sample_in_its_place(tmp_path: Path) -> None:
         assert np.array_equal(got[160 * 40 : 16000, 1], heard(second))
 
 
+def test_the_way_is_opened_by_packets_that_say_nothing() -> None:
+    with Rig() as plane:
+        peer = plane.open(opens=True, rtcp=True)
+        plane.pass_ms(100)
+        plane.pass_ms(500)
+        opened = [fields(data) for data in plane.received(peer)]
+        assert [(payload_type, sequence, ssrc, payload) for payload_type, _, sequence, _, ssrc, payload in opened] == [(127, 0, 0x77, b"")]
+        for _ in range(20):
+            plane.pass_ms(100)
+        assert len(plane.received(peer)) == 2  # one a second, as long as nothing came
+        plane.send(peer, packet(1, 160, bytes(160)))
+        for _ in range(200):
+            plane.pass_ms(100)
+        assert len(plane.received(peer)) in (1, 2)  # and then one in fifteen
+        assert plane.counts()["received"] == 1
+
+
 def test_payload_is_recorded_untouched(tmp_path: Path) -> None:
     with Rig() as plane:
         recorder = Files(plane)

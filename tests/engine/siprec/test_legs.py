@@ -282,6 +282,83 @@ def test_a_line_that_ended_and_is_used_again_is_nobody_elses_channel(tmp_path: P
     run(work)
 
 
+def test_a_channel_whose_line_another_took_is_still_told_of(tmp_path: Path, pairs: Callable[[], list[Leg]]) -> None:
+    async def work() -> None:
+        async with recording_server(tmp_path) as server, source(server) as client:
+            first, second, third, _ = (*pairs(), *pairs())
+            third.label = "3"
+            session = Session(client, [first, second])
+            await session.invite(metadata())
+            await session.say({1: said_by(1)})
+            second.disabled, session.version = True, 2
+            assert (await session.invite()).status == 200
+            session.legs, session.version = [first, third], 3
+            assert (await session.invite()).status == 200
+            await server.until(lambda: server.recordings.get(session.call_id).legs.count == 3)
+            await session.say({1: said_by(2)})
+            await session.bye()
+            (event,) = await server.recorded()
+            assert [(channel.index, channel.label) for channel in event.session.channels] == [(0, "1"), (1, "2"), (2, "3")]
+            ended = event.session.channels[1]
+            assert (ended.parties, ended.direction, ended.packets) == ((1,), "ended", 15)
+
+    run(work)
+
+
+# ---- what is told of streams ----
+
+
+def test_counts_are_of_this_call_and_not_of_the_one_before(tmp_path: Path, pairs: Callable[[], list[Leg]]) -> None:
+    """Streams have numbers in the media plane, which are used again."""
+
+    async def work() -> None:
+        async with recording_server(tmp_path) as server, source(server) as client:
+            legs = pairs()
+            for number, packets in enumerate((40, 10)):
+                session = Session(client, legs)
+                await session.invite(metadata())
+                assert [channel.packets for channel in server.recordings.get(session.call_id).facts().channels] == [0, 0], number
+                said = voice(number, packets)
+                await session.say({0: said, 1: said[: len(said) // 2]})
+                legs[0].skip(160)  # one is lost
+                await session.say({0: voice(9, 2)})
+                await session.bye()
+                event = (await server.recorded(number + 1))[number]
+                assert [channel.packets for channel in event.session.channels] == [packets + 2, packets // 2], number
+                channels = read(server.folder / event.manifest).channels
+                assert [channel.lost for channel in channels] == [1, 0], number
+                assert all(channel.ssrc and channel.first_rtp and channel.last_rtp and channel.mos is not None for channel in channels), number
+            counts = server.recordings.counts()
+            assert (counts["packets_total"], counts["lost_total"]) == (40 + 2 + 20 + 10 + 2 + 5, 2)
+
+    run(work)
+
+
+def test_a_packet_leaves_the_port_that_media_are_to_come_to(tmp_path: Path, pairs: Callable[[], list[Leg]]) -> None:
+    """Symmetric RTP (RFC 4961): who is behind NAT, or waits for a packet of ours, hears one as soon as it was answered."""
+
+    async def work() -> None:
+        async with recording_server(tmp_path) as server, source(server) as client:
+            leg, _ = pairs()
+            session = Session(client, [leg])
+            answer = await session.invite(metadata())
+            leg.socket.setblocking(False)
+            found: list[tuple[bytes, tuple[str, int]]] = []
+
+            def came() -> bool:
+                with contextlib.suppress(BlockingIOError):
+                    found.append(leg.socket.recvfrom(2048))
+                return bool(found)
+
+            await server.until(came)
+            data, sender = found[0]
+            assert sender[1] == answer.ports[0]
+            assert (len(data), data[0], data[1]) == (12, 0x80, 127)  # a payload type that nobody knows, and no payload (RFC 6263 4.6)
+            await session.bye()
+
+    run(work)
+
+
 @pytest.fixture
 def pairs() -> Iterator[Callable[[], list[Leg]]]:
     """Makes two legs of PCMU, which are closed at the end."""

@@ -325,6 +325,25 @@ def test_an_update_changes_participants_and_media_at_once(tmp_path: Path, kept: 
 # ---- what else clients say ----
 
 
+def test_a_host_name_in_a_description_is_recorded_like_an_address(tmp_path: Path, kept: Kept) -> None:
+    """What is only received needs no address of theirs (RFC 8866 5.7 allows a name): the source is learnt from what comes."""
+
+    async def work() -> None:
+        async with recording_server(tmp_path) as server, source(server) as client:
+            session = Session(client, kept(Leg("1")))
+            named = session.offer().replace(b"c=IN IP4 127.0.0.1", b"c=IN IP4 src.example.com")
+            assert (await session.invite(metadata(), description=named)).status == 200
+            said = voice(1, 30)
+            await session.say({0: said})
+            assert (await session.invite(description=named.replace(b"o=src 1 1", b"o=src 1 2"))).status == 200
+            await session.bye()
+            (event,) = await server.recorded()
+            sound = np.ascontiguousarray(heard(server, event.session.recording_id)[:, 0])
+            assert place_of(said[10 * 160 :], sound) >= 0
+
+    run(work)
+
+
 def test_extensions_that_ask_for_nothing_of_ours_keep_no_call_away(tmp_path: Path, kept: Kept) -> None:
     """Timers of half an hour, reliable answers, preconditions that are only offered, and a privacy that is a proxy's to provide."""
     headers = (
