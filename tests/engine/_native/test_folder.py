@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine._native import folder as native
+from tests.descriptors import open_in
 
 
 @pytest.fixture
@@ -21,10 +22,6 @@ def folder(tmp_path: Path) -> Iterator[int]:
 
 def names(path: Path) -> dict[str, bytes]:
     return {one.name: one.read_bytes() for one in path.iterdir()}
-
-
-def opened() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 def stage(folder: int, *files: str, spare: str = "", name: str = "plan", content: bytes = b"what") -> list[int]:
@@ -70,14 +67,14 @@ def test_with_an_error_nothing_is_left_of_it(tmp_path: Path, folder: int, taken:
     (tmp_path / taken).write_bytes(b"somebody's")
     if spare:
         (tmp_path / spare).write_bytes(b"")
-    before, there = opened(), names(tmp_path)
+    before, there = open_in(tmp_path), names(tmp_path)
     with pytest.raises(FileExistsError) as told:
         stage(folder, "a", "b", "c", spare=spare)
     assert told.value.filename == taken
     left = names(tmp_path)
     if taken == "b":
         left.setdefault("spare", b"") if spare else None  # it had become the plan, and went with it
-    assert left == there and opened() == before
+    assert left == there and open_in(tmp_path) == before
 
 
 def test_what_a_process_left_that_ended_right_there_is_no_hindrance(tmp_path: Path, folder: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import io
 import itertools
 import os
@@ -724,6 +725,7 @@ def test_stopping_writes_all_that_was_given(tmp_path: Path) -> None:
 
 
 def test_a_writer_that_is_let_go_ends_its_thread(tmp_path: Path) -> None:
+    gc.collect()  # what other tests left has threads and descriptors too
     before, of_python = len(os.listdir("/proc/self/task")), threading.active_count()
     fds = len(os.listdir("/proc/self/fd"))
     writer = Writer(16, 1)

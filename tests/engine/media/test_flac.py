@@ -13,6 +13,7 @@ import soundfile  # type: ignore[import-untyped]
 
 from engine.media import flac
 from engine.media.errors import NotLossless
+from tests.descriptors import open_in
 
 
 def wav(path: Path, channels: int, frames: int, subtype: str = "PCM_16") -> Any:
@@ -23,11 +24,11 @@ def wav(path: Path, channels: int, frames: int, subtype: str = "PCM_16") -> Any:
 
 def compress(folder: Path) -> None:
     source, target = os.open(folder / "a.wav", os.O_RDONLY), os.open(folder / "a.flac", os.O_RDWR | os.O_CREAT | os.O_EXCL)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_in(folder)
     try:
         flac.compress(source, target)
     finally:
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert open_in(folder) == before
         os.close(source)
         os.close(target)
 

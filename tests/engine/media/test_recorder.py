@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import fcntl
 import hashlib
@@ -27,6 +26,7 @@ from engine.media.manifest import Channel, Interval
 from engine.media.recorder import Leg, Plan, Recorder, Recording
 from engine.media.sealing import Beside
 from engine.media.wav import WavFile
+from tests.descriptors import open_in
 
 TWO = (Leg("1", "alice"), Leg("2", "bob"))
 
@@ -75,15 +75,6 @@ def run(folder: Path, case: Callable[[Bench], Awaitable[None]], **options: int) 
 
     asyncio.run(whole())
     assert open_in(folder) == []
-
-
-def open_in(folder: Path) -> list[str]:
-    """Files in a folder that this process has open."""
-    found = []
-    for fd in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(FileNotFoundError):  # the listing's own
-            found.append(os.readlink(f"/proc/self/fd/{fd}"))
-    return [name for name in found if name.startswith(str(folder))]
 
 
 async def record(made: Bench, name: str = "r1", plan: Plan | None = None, frames: int = 4000) -> Recording:
