@@ -78,7 +78,8 @@ uint64_t drive_foreign(int (*run)(void *, void *, const void *, int), void *stat
 /* Every other frame is lost. */
 uint64_t drive_conceal(int16_t *pcm, uint32_t count, uint32_t samples, uint32_t rate_hz) {
     static struct plc plc;
-    plc_start(&plc, rate_hz);
+    static int16_t history[PLC_HISTORY];
+    plc_start(&plc, rate_hz, history);
     uint64_t begin = now_ns();
     for (uint32_t n = 0; n < count; n++) (n % 2 ? plc_lost : plc_good)(&plc, pcm + (size_t)n * samples, samples);
     return now_ns() - begin;

@@ -214,6 +214,7 @@ cdef extern from "plane.h" nogil:
     cdef struct plane_sizes:
         uint32_t ports, streams, mixes, packets, pcm_blocks, commands, events
     size_t plane_bytes(const plane_sizes *sizes)
+    size_t plane_dense_bytes(const plane_sizes *sizes)
     plane *plane_start(void *memory, size_t bytes, const plane_sizes *sizes)
     int plane_round(plane *p, int wait)
     int64_t plane_clock_ns(const plane *p)
@@ -446,7 +447,7 @@ cdef class Plane:
         if self.memory == MAP_FAILED:
             self.memory = NULL
             raise MemoryError
-        madvise(self.memory, self.bytes, MADV_HUGEPAGE)  # each packet touches another stream: small pages cost a walk each
+        madvise(self.memory, plane_dense_bytes(&sizes), MADV_HUGEPAGE)  # each packet touches another stream: small pages cost a walk each
         self.own = plane_start(self.memory, self.bytes, &sizes)
         self.own.seed = seed
         self.own.wall_offset_ns = offset_of_wall()

@@ -23,9 +23,10 @@ cdef extern from "tones.h" nogil:
     uint32_t tone_add(tone_state *t, int16_t *pcm, uint32_t samples)
 
 cdef extern from "plc.h" nogil:
+    enum: PLC_HISTORY
     ctypedef struct plc_state "struct plc":
         uint32_t rate_hz, period, lost_samples
-    void plc_start(plc_state *p, uint32_t rate_hz)
+    void plc_start(plc_state *p, uint32_t rate_hz, int16_t *history)
     void plc_good(plc_state *p, int16_t *pcm, uint32_t samples)
     void plc_lost(plc_state *p, int16_t *pcm, uint32_t samples)
 
@@ -104,9 +105,10 @@ cdef class Concealer:
     """What is heard instead of a stream's lost packets."""
 
     cdef plc_state state
+    cdef int16_t history[PLC_HISTORY]
 
     def __cinit__(self, uint32_t sample_rate_hz):
-        plc_start(&self.state, sample_rate_hz)
+        plc_start(&self.state, sample_rate_hz, self.history)
 
     def good(self, pcm):
         """Samples that came, as they are to be heard: joined to those made up before."""

@@ -26,7 +26,7 @@ static uint32_t power_of_two(uint32_t count) {
     return power;
 }
 
-struct layout { size_t ports, streams, mixes, fifos, packets, lengths, arrivals, free_packets, pcm, free_pcm, keys, out, commands, events, returned, bytes; };
+struct layout { size_t ports, streams, sides, mixes, fifos, packets, lengths, arrivals, free_packets, pcm, free_pcm, keys, out, commands, events, returned, bytes; };
 
 static size_t place(size_t *at, size_t count, size_t size) {
     size_t here = *at;
@@ -52,6 +52,7 @@ static struct layout lay_out(const struct plane_sizes *s) {
     l.commands = place(&at, power_of_two(s->commands), sizeof(struct plane_command));
     l.events = place(&at, power_of_two(s->events), sizeof(struct plane_event));
     l.returned = place(&at, power_of_two(s->pcm_blocks), sizeof(uint32_t));
+    l.sides = place(&at, s->streams, sizeof(struct plane_side));
     l.bytes = at;
     return l;
 }
@@ -64,6 +65,8 @@ size_t plane_bytes(const struct plane_sizes *s) {
     return lay_out(s).bytes;
 }
 
+size_t plane_dense_bytes(const struct plane_sizes *s) { return lay_out(s).sides; }
+
 struct plane *plane_start(void *memory, size_t bytes, const struct plane_sizes *s) {
     if (!plane_bytes(s) || bytes < plane_bytes(s)) return NULL;
     struct layout l = lay_out(s);
@@ -71,6 +74,7 @@ struct plane *plane_start(void *memory, size_t bytes, const struct plane_sizes *
     struct plane *p = memory;
     p->ports = (struct plane_port *)(base + l.ports), p->port_count = s->ports;
     p->streams = (struct plane_stream *)(base + l.streams), p->stream_count = s->streams;
+    p->sides = (struct plane_side *)(base + l.sides);
     p->mixes = (struct plane_mix *)(base + l.mixes), p->mix_count = s->mixes;
     p->packets = base + l.packets, p->packet_count = s->packets;
     p->lengths = (uint16_t *)(base + l.lengths);
@@ -336,8 +340,8 @@ static void join_mix(struct plane *p, struct plane_stream *s, uint32_t mix, uint
     s->fifo = fifo;
     s->fifo_head = s->fifo_tail = s->fifo_primed = 0;
     s->mix = mix;
-    resample_start(&s->mix_in, s->rate_hz, m->rate_hz);
-    resample_start(&s->mix_out, m->rate_hz, s->send_sample_rate_hz ? s->send_sample_rate_hz : m->rate_hz);
+    resample_start(&s->side->mix_in, s->rate_hz, m->rate_hz);
+    resample_start(&s->side->mix_out, m->rate_hz, s->send_sample_rate_hz ? s->send_sample_rate_hz : m->rate_hz);
     m->leg[m->legs++] = plane_index(p, s);
     keep_mix_time(s);
 }
@@ -359,7 +363,8 @@ static void start_formats(struct plane_stream *s, const struct plane_setup *setu
 static void start_sending(struct plane_stream *s, const struct plane_setup *setup, int fresh, uint32_t phase, int64_t now_ns) {
     s->remote = setup->remote;
     s->remote_control = setup->remote_control;
-    if (fresh || s->send_clock_rate_hz != setup->send_clock_rate_hz) telephone_event_writer_start(&s->digits, setup->event_clock_rate_hz);
+    int begins = setup->sends && (!s->began_sending || s->send_clock_rate_hz != setup->send_clock_rate_hz);
+    if (begins) telephone_event_writer_start(&s->side->digits, setup->event_clock_rate_hz), s->began_sending = 1;
     s->send_payload_type = setup->send_payload_type;
     s->send_codec = setup->send_codec;
     s->send_channels = setup->send_channels ? setup->send_channels : 1;
@@ -374,10 +379,10 @@ static void start_sending(struct plane_stream *s, const struct plane_setup *setu
     s->ptime_ns = (int64_t)s->ptime_ms * 1000000;
     s->step_samples = (uint32_t)((uint64_t)s->send_sample_rate_hz * s->ptime_ms / 1000);
     if (s->step_samples > PLANE_STEP_SAMPLES || s->step_samples * s->send_channels > CODEC_FRAME_SAMPLES_MAX) s->step_samples = 0;
-    if (setup->noise_payload_type != 255 && s->send_sample_rate_hz) dtx_start(&s->dtx, s->send_sample_rate_hz);
+    if (setup->sends && setup->noise_payload_type != 255 && s->send_sample_rate_hz) dtx_start(&s->side->dtx, s->send_sample_rate_hz);
     if (s->mix != PLANE_NONE) {
         keep_mix_time(s);
-        resample_start(&s->mix_out, s->mix_out.from_hz, s->send_sample_rate_hz);
+        resample_start(&s->side->mix_out, s->side->mix_out.from_hz, s->send_sample_rate_hz);
     }
     s->sends = setup->sends && s->step_samples;
     s->idle_sends = setup->idle_sends;
@@ -399,6 +404,7 @@ static void set_up(struct plane *p, uint32_t index, const struct plane_setup *se
     if (fresh) {
         memset(s, 0, sizeof *s);
         s->slot = s->port = s->relay = s->mix = s->pcm_block = PLANE_NONE;
+        s->side = &p->sides[index];
         s->gain_4096 = 4096;
         s->opened_ns = s->allowances[0].since_ns = s->allowances[1].since_ns = now_ns;
         s->allowances[0].tokens = s->allowances[1].tokens = 50000;
@@ -427,14 +433,15 @@ static void set_up(struct plane *p, uint32_t index, const struct plane_setup *se
         timeline_start(&s->timeline, setup->origin_ns ? setup->origin_ns : now_ns, clock, s->rate_hz ? s->rate_hz : 8000);
         latch_start(&s->latch, setup->latch_policy, setup->signalled.port ? &setup->signalled : NULL, setup->learn_ms, now_ns);
         s->jitter.settings = setup->jitter;
-        plc_start(&s->plc, s->rate_hz);
+        plane_forget_heard(s);
         rtcp_session_start(&s->session, setup->cname, setup->cname_length, now_ns, setup->seed ^ p->seed);
         s->session.voip_metrics = setup->rtcp_xr;
     } else {
         if (setup->signalled.port) latch_signalled(&s->latch, &setup->signalled, now_ns);
         s->jitter.settings = setup->jitter;
     }
-    s->inband_dtmf = setup->inband_dtmf && s->rate_hz && (s->tones.rate_hz == s->rate_hz || dtmf_reader_start(&s->tones, s->rate_hz) == 0);
+    if (setup->inband_dtmf && s->rate_hz && !s->tones_rate_hz && !dtmf_reader_start(&s->side->tones, s->rate_hz)) s->tones_rate_hz = s->rate_hz;
+    s->inband_dtmf = setup->inband_dtmf && s->tones_rate_hz;
     start_sending(s, setup, fresh, index, now_ns);
     if (s->port != setup->port && setup->port < p->port_count) {
         if (s->port != PLANE_NONE) plane_key_forget(p, index), p->ports[s->port].streams--;
@@ -513,7 +520,7 @@ static void record(struct plane *p, struct plane_stream *s, const struct plane_c
     t->law = (uint8_t)(c->c >> 16);
     t->rate_hz = c->d;
     t->paused = t->shut = 0;
-    if (!s->rate_hz || !t->rate_hz || (t->kind == WRITER_PCM && resample_start(&s->track_resample, s->rate_hz, t->rate_hz))) {
+    if (!s->rate_hz || !t->rate_hz || (t->kind == WRITER_PCM && t->rate_hz != s->rate_hz && resample_start(&s->side->track, s->rate_hz, t->rate_hz))) {
         t->kind = 0;
         return;
     }
@@ -521,7 +528,7 @@ static void record(struct plane *p, struct plane_stream *s, const struct plane_c
     double next_ns = (double)(s->timeline.origin_ns - c->time_ns) + (double)s->timeline.position * 1e9 / s->rate_hz;
     double at = next_ns * t->rate_hz / 1e9;
     t->position = (int64_t)(at < 0 ? at - 0.5 : at + 0.5);
-    if (t->kind == WRITER_PCM && t->rate_hz != s->rate_hz) t->position -= resample_delay(&s->track_resample); /* what comes out first is older than what goes in */
+    if (t->kind == WRITER_PCM && t->rate_hz != s->rate_hz) t->position -= resample_delay(&s->side->track); /* what comes out first is older than what goes in */
 }
 
 static void listen_to(struct plane *p, struct plane_stream *s, const struct plane_command *c, int64_t now_ns) {
@@ -530,7 +537,7 @@ static void listen_to(struct plane *p, struct plane_stream *s, const struct plan
     if (!c->a || !s->rate_hz) return;
     s->listen_rate_hz = c->b ? c->b : s->rate_hz;
     uint64_t samples = (uint64_t)s->listen_rate_hz * c->a / 1000;
-    if (!samples || samples > PLANE_BLOCK_SAMPLES || resample_start(&s->listen_resample, s->rate_hz, s->listen_rate_hz)) return;
+    if (!samples || samples > PLANE_BLOCK_SAMPLES || (s->listen_rate_hz != s->rate_hz && resample_start(&s->side->listen, s->rate_hz, s->listen_rate_hz))) return;
     s->listen_samples = (uint32_t)samples;
     s->pcm_position = (int64_t)((double)s->timeline.position * s->listen_rate_hz / s->rate_hz);
 }
@@ -567,7 +574,9 @@ static void command_of_stream(struct plane *p, struct plane_stream *s, const str
     switch (c->kind) {
     case PLANE_CLOSE_STREAM: close_stream(p, s, now_ns); break;
     case PLANE_FLUSH: plane_flush_clips(p, s); break;
-    case PLANE_DIGIT: s->counts.digits_refused += telephone_event_queue(&s->digits, (uint8_t)c->a, (uint8_t)c->b, (uint16_t)c->c, (uint16_t)c->d) != 0; break;
+    case PLANE_DIGIT:
+        if (!s->began_sending || telephone_event_queue(&s->side->digits, (uint8_t)c->a, (uint8_t)c->b, (uint16_t)c->c, (uint16_t)c->d)) s->counts.digits_refused++;
+        break;
     case PLANE_RECORD: record(p, s, c, now_ns); break;
     case PLANE_STOP_RECORD:
         if (c->a) end_track(p, &s->capture);

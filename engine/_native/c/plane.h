@@ -166,9 +166,10 @@ struct plane_stream {
     struct timeline timeline;
     struct plane_track track;
     struct plane_counts counts;
+    struct plc plc;
     struct plane_track capture;    /* of packets: only recording, generation, track, kind, block are used */
     struct latch latch;            /* its candidates come last */
-    struct plc plc;
+    int16_t narrow[PLC_NARROW];    /* history of plc at 8 kHz */
     /* of some packets */
     uint8_t payload_index[128];    /* 255: not negotiated */
     struct plane_format formats[PLANE_FORMATS];
@@ -176,11 +177,10 @@ struct plane_stream {
     uint32_t waiting[PLANE_SSRC_RUN]; /* packets that prove another source, or new numbers of this one: slots */
     struct srtp *old_receive_srtp;
     uint32_t signalled_ssrc;
-    struct resample foreign;       /* from a format with another rate than the first */
+    struct plane_side *side;       /* what few need */
+    uint32_t foreign_rate_hz, tones_rate_hz, tail_samples, tail_played; /* of what is there; 0: it was not begun */
     struct comfort_noise noise;
     struct telephone_event_reader events;
-    struct dtmf_reader tones;
-    struct resample track_resample, listen_resample, mix_in, mix_out;
     uint32_t listen_rate_hz, pcm_block, pcm_filled;
     int64_t pcm_position;
     uint8_t lively;                /* it counts among those */
@@ -191,7 +191,7 @@ struct plane_stream {
     /* steps */
     uint32_t next, previous;       /* in the wheel: PLANE_NONE ends */
     uint32_t slot;
-    uint8_t sends, rtcp, rtcp_mux, idle_sends, rtcp_xr, opens;
+    uint8_t sends, began_sending, rtcp, rtcp_mux, idle_sends, rtcp_xr, opens;
     int64_t next_open_ns;
     uint32_t timeout_first_ms, timeout_ms;
     int64_t opened_ns, next_step_ns, ptime_ns;
@@ -205,13 +205,20 @@ struct plane_stream {
     uint32_t timestamp, ssrc;
     void *encoder;
     struct srtp *send_srtp;
-    struct telephone_event_writer digits;
     uint32_t event_clock_rate_hz;
-    struct dtx dtx;
     struct plane_clip *clips, *last_clip;
-    uint32_t tail_samples, tail_played;
-    int16_t tail[480];             /* the faded rest of what was flushed */
     struct rtcp_sent sent;
+};
+
+/* What few streams need: most neither send nor are resampled. Its memory is touched by those alone, and each part is begun before it is used. */
+struct plane_side {
+    struct resample foreign;       /* from a format with another rate than the first */
+    struct resample track, listen, mix_in, mix_out;
+    struct dtmf_reader tones;
+    struct telephone_event_writer digits;
+    struct dtx dtx;
+    int16_t tail[480];             /* the faded rest of what was flushed */
+    int16_t history[PLC_HISTORY];  /* for concealment above 8 kHz */
 };
 #define PLANE_HOT_BEGIN sizeof(((struct jitter *)0)->slots)
 #define PLANE_HOT_END (offsetof(struct plane_stream, latch) + offsetof(struct latch, seen))
@@ -249,6 +256,7 @@ struct plane {
     /* lent */
     struct plane_port *ports; uint32_t port_count;
     struct plane_stream *streams; uint32_t stream_count;
+    struct plane_side *sides;                   /* of each stream */
     struct plane_mix *mixes; uint32_t mix_count;
     uint8_t *packets; uint16_t *lengths; int64_t *arrivals_ns; uint32_t *free_packets; uint32_t packet_count, free_count;
     int16_t *pcm; uint32_t *free_pcm; uint32_t pcm_count, pcm_free_count;
@@ -287,6 +295,8 @@ struct plane {
 /* Bytes of memory that plane_start divides; 0 for numbers that cannot be. Counts of packets, keys, commands and events are rounded up to powers of two. */
 struct plane_sizes { uint32_t ports, streams, mixes, packets, pcm_blocks, commands, events; };
 size_t plane_bytes(const struct plane_sizes *sizes);
+/* Of these the first so many are used densely; the rest is touched by few streams. */
+size_t plane_dense_bytes(const struct plane_sizes *sizes);
 /* Divides `memory` (zeroed, aligned to 64). The file descriptors, writer, srtp and clock are set by the caller afterwards, before the first round. */
 struct plane *plane_start(void *memory, size_t bytes, const struct plane_sizes *sizes);
 
@@ -309,6 +319,7 @@ void plane_drop_held(struct plane *p, struct plane_stream *s);
 void plane_key_forget(struct plane *p, uint32_t stream);
 void plane_key_signalled(struct plane *p, uint32_t stream);
 
+void plane_forget_heard(struct plane_stream *s); /* what a stand-in for a loss would be made of */
 void plane_deliver(struct plane *p, struct plane_stream *s, const struct rtp_packet *packet, int64_t arrival_ns, int64_t now_ns);
 void plane_expire_digit(struct plane *p, struct plane_stream *s, int64_t until_ns, int64_t now_ns);
 void plane_end_resampling(struct plane *p, struct plane_stream *s, int64_t now_ns);

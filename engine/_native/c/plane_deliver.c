@@ -72,7 +72,7 @@ static void track_write(struct plane *p, struct plane_stream *s, const uint8_t *
 static void record_pcm(struct plane *p, struct plane_stream *s, const int16_t *pcm, uint32_t samples, int64_t now_ns) {
     struct plane_track *t = &s->track;
     if (t->rate_hz != s->rate_hz) {
-        int made = resample_run(&s->track_resample, pcm, samples, p->resampled, (uint32_t)(sizeof p->resampled / sizeof *p->resampled));
+        int made = resample_run(&s->side->track, pcm, samples, p->resampled, (uint32_t)(sizeof p->resampled / sizeof *p->resampled));
         if (made <= 0) return;
         pcm = p->resampled;
         samples = (uint32_t)made;
@@ -83,7 +83,7 @@ static void record_pcm(struct plane *p, struct plane_stream *s, const int16_t *p
 /* What a resampler holds back still is the end of the recording. */
 void plane_end_resampling(struct plane *p, struct plane_stream *s, int64_t now_ns) {
     if (s->track.kind != WRITER_PCM || s->track.rate_hz == s->rate_hz || !s->track.rate_hz) return;
-    uint32_t samples = (uint32_t)((uint64_t)resample_delay(&s->track_resample) * s->rate_hz / s->track.rate_hz);
+    uint32_t samples = (uint32_t)((uint64_t)resample_delay(&s->side->track) * s->rate_hz / s->track.rate_hz);
     memset(p->scratch, 0, samples * sizeof *p->scratch);
     record_pcm(p, s, p->scratch, samples, now_ns);
 }
@@ -144,7 +144,7 @@ void plane_flush_pcm(struct plane *p, struct plane_stream *s, int64_t now_ns) {
 
 static void hand_to_python(struct plane *p, struct plane_stream *s, const int16_t *pcm, uint32_t samples, int64_t now_ns) {
     if (s->listen_rate_hz != s->rate_hz) {
-        int made = resample_run(&s->listen_resample, pcm, samples, p->resampled, (uint32_t)(sizeof p->resampled / sizeof *p->resampled));
+        int made = resample_run(&s->side->listen, pcm, samples, p->resampled, (uint32_t)(sizeof p->resampled / sizeof *p->resampled));
         if (made <= 0) return;
         pcm = p->resampled;
         samples = (uint32_t)made;
@@ -169,7 +169,7 @@ static void hand_to_python(struct plane *p, struct plane_stream *s, const int16_
 static void fifo_put(struct plane *p, struct plane_stream *s, const int16_t *pcm, uint32_t samples) {
     uint32_t rate_hz = p->mixes[s->mix].rate_hz;
     if (rate_hz != s->rate_hz) {
-        int made = resample_run(&s->mix_in, pcm, samples, p->resampled, (uint32_t)(sizeof p->resampled / sizeof *p->resampled));
+        int made = resample_run(&s->side->mix_in, pcm, samples, p->resampled, (uint32_t)(sizeof p->resampled / sizeof *p->resampled));
         if (made <= 0) return;
         pcm = p->resampled;
         samples = (uint32_t)made;
@@ -219,7 +219,7 @@ static void take_event(struct plane *p, struct plane_stream *s, const struct rtp
 
 static void find_tones(struct plane *p, struct plane_stream *s, const int16_t *pcm, uint32_t samples, int64_t now_ns) {
     struct dtmf_found found[8];
-    uint32_t count = dtmf_reader_take(&s->tones, pcm, samples, found, 8);
+    uint32_t count = dtmf_reader_take(&s->side->tones, pcm, samples, found, 8);
     for (uint32_t i = 0; i < count; i++) {
         int event = telephone_event_of_digit(found[i].digit);
         if (event < 0 || s->events.events) continue; /* who sends telephone-event is believed there, not twice */
@@ -259,6 +259,8 @@ static void fill_silence(struct plane *p, struct plane_stream *s, uint32_t sampl
         samples -= now;
     }
 }
+
+void plane_forget_heard(struct plane_stream *s) { plc_start(&s->plc, s->rate_hz, plc_room(s->rate_hz) <= PLC_NARROW ? s->narrow : s->side->history); }
 
 static void fill_lost(struct plane *p, struct plane_stream *s, const struct plane_format *f, const struct rtp_packet *next, uint32_t samples, int64_t now_ns) {
     s->counts.concealed_samples += samples;
@@ -303,8 +305,8 @@ static const int16_t *decode(struct plane *p, struct plane_stream *s, const stru
     if (f->channels == 2) mix_down(p->scratch, (uint32_t)made);
     int16_t *pcm = p->scratch;
     if (f->sample_rate_hz != s->rate_hz) { /* another format than the first, with another rate */
-        if (s->foreign.from_hz != f->sample_rate_hz || s->foreign.to_hz != s->rate_hz) resample_start(&s->foreign, f->sample_rate_hz, s->rate_hz);
-        made = resample_run(&s->foreign, p->scratch, (uint32_t)made, p->converted, (uint32_t)(sizeof p->converted / sizeof *p->converted));
+        if (s->foreign_rate_hz != f->sample_rate_hz) resample_start(&s->side->foreign, f->sample_rate_hz, s->rate_hz), s->foreign_rate_hz = f->sample_rate_hz;
+        made = resample_run(&s->side->foreign, p->scratch, (uint32_t)made, p->converted, (uint32_t)(sizeof p->converted / sizeof *p->converted));
         if (made < 0) made = 0;
         pcm = p->converted;
     }
@@ -330,7 +332,7 @@ static void take_audio(struct plane *p, struct plane_stream *s, const struct pla
     if (step.silence) fill_silence(p, s, step.silence, now_ns);
     s->in_noise = 0;
     s->track.shut = (uint8_t)shut; /* only now: what stands in for a loss behind a pause would be made of it */
-    if (opens && s->rate_hz) plc_start(&s->plc, s->rate_hz);
+    if (opens) plane_forget_heard(s);
     if (step.drop || step.skip >= (uint32_t)samples) return;
     s->counts.delivered++;
     if (s->track.kind == WRITER_PAYLOAD) {

@@ -394,7 +394,6 @@ static struct plane_stream *stream_of(struct plane *p, uint32_t local, const str
 static void fetch(const struct plane_stream *s) {
     const char *at = (const char *)s + PLANE_HOT_BEGIN, *end = (const char *)s + PLANE_HOT_END;
     for (; at < end; at += 64) __builtin_prefetch(at, 1, 2);
-    __builtin_prefetch(&s->plc.oldest, 1, 2);
 }
 
 /* Where the samples of a packet will go. */
@@ -434,7 +433,7 @@ static int look_at(struct plane *p, struct heard *h, const struct sockaddr_stora
     if (s->capture.kind && s->port != PLANE_NONE) plane_capture(p, s, from, &p->ports[s->port].local, bytes, h->length, now_ns);
     if (h->packet.payload_type != s->last_payload_type && s->payload_index[h->packet.payload_type] == 255) return s->counts.wrong_type++, 0;
     if (s->track.block) fetch_room(s->track.block->bytes + s->track.block->used);
-    fetch_room((const uint8_t *)(s->plc.history + PLC_HISTORY - s->plc.kept + s->plc.oldest));
+    fetch_room((const uint8_t *)(s->plc.history + s->plc.oldest));
     return 1;
 }
 

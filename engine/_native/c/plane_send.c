@@ -138,10 +138,10 @@ void plane_flush_clips(struct plane *p, struct plane_stream *s) {
     s->tail_samples = 0;
     if (s->clips->played && s->send_sample_rate_hz) {
         uint32_t fade = s->send_sample_rate_hz * FADE_MS / 1000, left = s->clips->samples - s->clips->played;
-        if (fade > sizeof s->tail / sizeof *s->tail) fade = sizeof s->tail / sizeof *s->tail;
+        if (fade > sizeof s->side->tail / sizeof *s->side->tail) fade = sizeof s->side->tail / sizeof *s->side->tail;
         if (fade > left) fade = left;
-        memcpy(s->tail, s->clips->pcm + s->clips->played, fade * sizeof *s->tail);
-        mix_fade(s->tail, fade, 4096, 0);
+        memcpy(s->side->tail, s->clips->pcm + s->clips->played, fade * sizeof *s->side->tail);
+        mix_fade(s->side->tail, fade, 4096, 0);
         s->tail_samples = fade;
     }
     while (s->clips) {
@@ -177,7 +177,7 @@ static void send_payload(struct plane *p, struct plane_stream *s, uint8_t payloa
 static void send_samples(struct plane *p, struct plane_stream *s, int16_t *pcm, int64_t now_ns) {
     if (s->gain_4096 != 4096) mix_gain(pcm, s->step_samples, s->gain_4096);
     if (s->noise_payload_type != 255) {
-        int wanted = dtx_decide(&s->dtx, pcm, s->step_samples);
+        int wanted = dtx_decide(&s->side->dtx, pcm, s->step_samples);
         if (wanted != 1) {
             uint8_t sid[COMFORT_NOISE_ORDER + 1];
             int length = wanted == 2 ? comfort_noise_measure(pcm, s->step_samples, sid, sizeof sid) : 0;
@@ -205,9 +205,9 @@ static void send_samples(struct plane *p, struct plane_stream *s, int16_t *pcm, 
 
 /* Digits come before speech. Returns 1 when they have this packet time. */
 static int send_digits(struct plane *p, struct plane_stream *s, int64_t now_ns) {
-    if (s->event_payload_type == 255 || !telephone_event_is_busy(&s->digits)) return 0;
+    if (s->event_payload_type == 255 || !s->began_sending || !telephone_event_is_busy(&s->side->digits)) return 0;
     struct telephone_event_packet packet;
-    int what = telephone_event_next(&s->digits, s->timestamp, s->ptime_ms, &packet);
+    int what = telephone_event_next(&s->side->digits, s->timestamp, s->ptime_ms, &packet);
     if (what == 1) send_payload(p, s, s->event_payload_type, packet.payload, sizeof packet.payload, packet.marker, packet.timestamp, now_ns);
     if (what) s->marker = 1;
     return what != 0;
@@ -242,7 +242,7 @@ void plane_step(struct plane *p, struct plane_stream *s, int64_t now_ns) {
         uint32_t fade = s->tail_samples - s->tail_played;
         if (fade > s->step_samples) fade = s->step_samples;
         int had = s->clips != NULL;
-        memcpy(pcm, s->tail + s->tail_played, fade * sizeof *pcm);
+        memcpy(pcm, s->side->tail + s->tail_played, fade * sizeof *pcm);
         s->tail_played += fade;
         uint32_t made = fade + play(p, s, pcm + fade, s->step_samples - fade);
         if (had && !s->clips) plane_event_of(p, PLANE_PLAYED_OUT, s, 0, 0, now_ns);
@@ -278,7 +278,7 @@ void plane_mix_step(struct plane *p, struct plane_mix *m, int64_t now_ns) {
             }
             mix_out(m->sum, m->own + (size_t)i * PLANE_STEP_SAMPLES / 3, out, samples);
             if (s->send_sample_rate_hz != m->rate_hz) {
-                int made = resample_run(&s->mix_out, out, samples, p->resampled, (uint32_t)(sizeof p->resampled / sizeof *p->resampled));
+                int made = resample_run(&s->side->mix_out, out, samples, p->resampled, (uint32_t)(sizeof p->resampled / sizeof *p->resampled));
                 uint32_t there = made < 0 ? 0 : (uint32_t)made;
                 memcpy(out, p->resampled, (there < s->step_samples ? there : s->step_samples) * sizeof *out);
                 if (there < s->step_samples) memset(out + there, 0, (s->step_samples - there) * sizeof *out);

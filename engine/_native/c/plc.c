@@ -17,18 +17,22 @@
 #define JOIN_MS_MAX 10u
 
 /* How many samples make one of about 8 kHz; above 48 kHz no more, as the history is no longer. */
-static uint32_t coarse_factor(const struct plc *p) {
-    uint32_t rate_hz = p->rate_hz < SEARCH_RATE_HZ_MAX ? p->rate_hz : SEARCH_RATE_HZ_MAX;
+static uint32_t coarse_factor(uint32_t rate_hz) {
+    if (rate_hz > SEARCH_RATE_HZ_MAX) rate_hz = SEARCH_RATE_HZ_MAX;
     return rate_hz < COARSE_RATE_HZ ? 1 : rate_hz / COARSE_RATE_HZ;
 }
 
-void plc_start(struct plc *p, uint32_t rate_hz) {
+uint32_t plc_room(uint32_t rate_hz) { return KEPT_COARSE * coarse_factor(rate_hz); }
+
+_Static_assert(KEPT_COARSE == PLC_NARROW && KEPT_COARSE * (SEARCH_RATE_HZ_MAX / COARSE_RATE_HZ) == PLC_HISTORY, "room for every rate");
+
+void plc_start(struct plc *p, uint32_t rate_hz, int16_t *history) {
     memset(p, 0, sizeof *p);
     p->rate_hz = rate_hz ? rate_hz : COARSE_RATE_HZ;
-    p->kept = KEPT_COARSE * coarse_factor(p);
+    p->kept = plc_room(p->rate_hz);
+    p->history = history;
+    memset(history, 0, p->kept * sizeof *history);
 }
-
-static int16_t *ring(struct plc *p) { return p->history + PLC_HISTORY - p->kept; }
 
 /* Good samples go around: nothing is moved for them. */
 static void remember_good(struct plc *p, const int16_t *pcm, uint32_t samples) {
@@ -37,23 +41,23 @@ static void remember_good(struct plc *p, const int16_t *pcm, uint32_t samples) {
         samples = p->kept;
     }
     uint32_t room = p->kept - p->oldest, first = samples < room ? samples : room;
-    memcpy(ring(p) + p->oldest, pcm, first * sizeof *pcm);
-    memcpy(ring(p), pcm + first, (samples - first) * sizeof *pcm);
+    memcpy(p->history + p->oldest, pcm, first * sizeof *pcm);
+    memcpy(p->history, pcm + first, (samples - first) * sizeof *pcm);
     p->oldest = samples < room ? p->oldest + samples : samples - room;
 }
 
 static void put_in_line(struct plc *p) {
     int16_t begin[PLC_HISTORY];
-    memcpy(begin, ring(p), p->oldest * sizeof *begin);
-    memmove(ring(p), ring(p) + p->oldest, (p->kept - p->oldest) * sizeof *begin);
-    memcpy(ring(p) + p->kept - p->oldest, begin, p->oldest * sizeof *begin);
+    memcpy(begin, p->history, p->oldest * sizeof *begin);
+    memmove(p->history, p->history + p->oldest, (p->kept - p->oldest) * sizeof *begin);
+    memcpy(p->history + p->kept - p->oldest, begin, p->oldest * sizeof *begin);
     p->oldest = 0;
 }
 
 /* Of no more than a period, in line. */
 static void remember_made(struct plc *p, const int16_t *pcm, uint32_t samples) {
-    memmove(ring(p), ring(p) + samples, (p->kept - samples) * sizeof *pcm);
-    memcpy(p->history + PLC_HISTORY - samples, pcm, samples * sizeof *pcm);
+    memmove(p->history, p->history + samples, (p->kept - samples) * sizeof *pcm);
+    memcpy(p->history + p->kept - samples, pcm, samples * sizeof *pcm);
 }
 
 typedef float four __attribute__((vector_size(16)));
@@ -96,9 +100,9 @@ static uint32_t best_lag(const float *end, uint32_t window, uint32_t first, uint
 /* Coarse at about 8 kHz, then fine around it. */
 static uint32_t find_period(const struct plc *p) {
     float signal[PLC_HISTORY], coarse[COARSE_LAG_MAX + COARSE_WINDOW], likeness;
-    const uint32_t count = COARSE_LAG_MAX + COARSE_WINDOW, factor = coarse_factor(p), window = COARSE_WINDOW * factor;
-    const float *end = signal + PLC_HISTORY;
-    for (uint32_t n = PLC_HISTORY - p->kept; n < PLC_HISTORY; n++) signal[n] = p->history[n];
+    const uint32_t count = COARSE_LAG_MAX + COARSE_WINDOW, factor = coarse_factor(p->rate_hz), window = COARSE_WINDOW * factor;
+    const float *end = signal + p->kept;
+    for (uint32_t n = 0; n < p->kept; n++) signal[n] = p->history[n];
     for (uint32_t n = 0; n < count; n++) {
         const float *source = end - (count - n) * factor;
         coarse[n] = 0;
@@ -117,7 +121,7 @@ static int16_t rounded(float value) {
 /* The period's last quarter becomes, little by little, what stood before the period, so that it can follow itself without a step. */
 static void close_period(struct plc *p) {
     uint32_t quarter = p->period / 4;
-    int16_t *tail = p->history + PLC_HISTORY - quarter;
+    int16_t *tail = p->history + p->kept - quarter;
     const int16_t *before = tail - p->period;
     for (uint32_t n = 0; n < quarter; n++) {
         float weight = (float)(n + 1) / (float)(quarter + 1);
@@ -128,12 +132,12 @@ static void close_period(struct plc *p) {
 static void begin_loss(struct plc *p) {
     put_in_line(p);
     p->period = find_period(p);
-    p->jump = (float)(p->history[PLC_HISTORY - 1] - p->history[PLC_HISTORY - 1 - p->period]);
+    p->jump = (float)(p->history[p->kept - 1] - p->history[p->kept - 1 - p->period]);
     close_period(p);
 }
 
 /* Sample `n` after the end of the history. */
-TL_INLINE int16_t repeated(const struct plc *p, uint32_t n) { return p->history[PLC_HISTORY - p->period + n % p->period]; }
+TL_INLINE int16_t repeated(const struct plc *p, uint32_t n) { return p->history[p->kept - p->period + n % p->period]; }
 
 /* The same as it is heard: without a step where the good samples end; what that takes dies away in an eighth of the period. */
 TL_INLINE float continued(const struct plc *p, uint32_t n) {
