@@ -86,6 +86,13 @@ class Labelled(Protocol):
 class RecordingSession(CallUser):
     """A session from its INVITE to its manifest. It is its call's user, and the gate of its own pauses."""
 
+    __slots__ = (
+        "_accepts_requests", "_began_at", "_bodies", "_channels", "_correlation", "_ended_at", "_facts", "_headers", "_is_begun", "_is_paused_there",
+        "_journal", "_last_sip_at", "_limit", "_lines", "_loop", "_over", "_participants", "_paths", "_places", "_policy", "_read", "_remote",
+        "_rotating", "_sequence", "_server", "_sessions", "_snapshot", "_transport", "_vendor", "_view", "call", "call_id", "control", "legs",
+        "negotiation", "recording_id", "warnings",
+    )  # fmt: skip
+
     def __init__(self, server: RecordingServer, call: IncomingCall, parts: RecordingParts) -> None:
         request = call.request
         assert request is not None and call.flow is not None
