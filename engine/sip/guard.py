@@ -40,6 +40,7 @@ NO_SENDERS: Final = ("0.0.0.0/8", "224.0.0.0/4", "240.0.0.0/4", "ff00::/8")
 PORTS_REFUSED: Final = (0, 7, 9, 13, 17, 19, 37, 53, 69, 111, 123, 137, 138, 161, 389, 520, 1900, 3702, 5353, 11211)
 CREDIT_MAX_BYTES: Final = 65_536
 LAG_WEIGHT: Final = 0.25  # of the newest lag in the mean
+LAG_COUNTED: Final = 2.0  # of the limit: so much of a lag counts at most
 DOUBLINGS_MAX: Final = 30
 SLACK_S: Final = 1e-9  # what adding up floats may be wrong by
 
@@ -748,8 +749,8 @@ class Guard:
     # ---- overload ----
 
     def note_lag(self, lag_s: float) -> None:
-        """How late the event loop was, at regular times; a mean is held against the limits."""
-        self._lag_s += (lag_s - self._lag_s) * LAG_WEIGHT
+        """How late the event loop was, at regular times; a mean is held against the limits. One stall is no overload, however long it was."""
+        self._lag_s += (min(lag_s, LAG_COUNTED * self._settings.lag_high_s) - self._lag_s) * LAG_WEIGHT
         self._weigh()
 
     def note_transactions(self, count: int) -> None:

@@ -638,7 +638,7 @@ static void obey(struct plane *p, const struct plane_command *c, int64_t now_ns)
     }
 }
 
-static void obey_all(struct plane *p, int64_t now_ns) {
+void plane_obey(struct plane *p, int64_t now_ns) {
     const struct plane_command *c;
     while ((c = ring_next(&p->commands)) != NULL) {
         obey(p, c, now_ns);
@@ -704,13 +704,13 @@ int plane_round(struct plane *p, int wait) {
     uint64_t before = p->datagrams, heard;
     int64_t now_ns = plane_clock_ns(p);
     if (!p->open_streams) p->wheel_ns = now_ns - now_ns % SLOT_NS; /* nothing hangs in the wheel */
-    obey_all(p, now_ns);
+    plane_obey(p, now_ns);
     keep_time(p);
     int count = epoll_wait(p->epoll_fd, ready, EVENTS_A_ROUND, wait ? wait_ms(p, now_ns) : 0);
     p->loops++;
     now_ns = plane_clock_ns(p);
     if (!p->open_streams) p->wheel_ns = now_ns - now_ns % SLOT_NS;
-    obey_all(p, now_ns); /* what was said meanwhile holds for what came meanwhile */
+    plane_obey(p, now_ns); /* what was said meanwhile holds for what came meanwhile */
     p->unread = 0;
     compare_clocks(p, now_ns);
     for (int i = 0; i < count; i++) {
@@ -736,7 +736,7 @@ void plane_run(struct plane *p) {
     watch(p, p->command_fd, WATCH_COMMANDS);
     while (!plane_round(p, 1)) {}
     int64_t now_ns = plane_clock_ns(p);
-    obey_all(p, now_ns);
+    plane_obey(p, now_ns);
     for (uint32_t i = 0; i < p->stream_count; i++) close_stream(p, &p->streams[i], now_ns);
     for (uint32_t i = 0; i < p->port_count; i++) close_port(p, i, now_ns);
     struct plane_event *e = plane_tell(p, PLANE_STOPPED, 0, now_ns);

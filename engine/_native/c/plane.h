@@ -313,6 +313,7 @@ void plane_give_back(struct plane *p, struct plane_done *done);
 void plane_event_of(struct plane *p, uint32_t kind, const struct plane_stream *s, uint32_t a, uint32_t b, int64_t now_ns);
 TL_INLINE uint32_t plane_index(const struct plane *p, const struct plane_stream *s) { return (uint32_t)(s - p->streams); }
 
+void plane_obey(struct plane *p, int64_t now_ns);  /* all that Python has said until now */
 void plane_receive(struct plane *p, struct plane_port *port, int control);
 void plane_release_due(struct plane *p, struct plane_stream *s, int64_t due_ns, int64_t now_ns); /* what is due at due_ns, heard now */
 void plane_drop_held(struct plane *p, struct plane_stream *s);

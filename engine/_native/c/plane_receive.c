@@ -586,6 +586,8 @@ void plane_receive(struct plane *p, struct plane_port *port, int control) {
             return;
         }
         int64_t now_ns = plane_clock_ns(p);
+        plane_obey(p, now_ns); /* whoever sent this may have had our answer already: what was agreed in it is known by now */
+        if (port->state != 1) return;
         p->datagrams += (uint32_t)count;
         port->datagrams += (uint32_t)count;
         for (int i = 0; i < count; i++) {

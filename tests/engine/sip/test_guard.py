@@ -698,8 +698,11 @@ def test_overload_refuses_what_is_new_and_lets_the_rest_pass() -> None:
 
 def test_overload_does_not_flicker() -> None:
     made, clock = guard(transactions_high=100, transactions_low=50)
-    made.note_lag(0.25)
-    assert not made.overloaded  # once is not a mean of 0.1 s
+    for _ in range(2):
+        made.note_lag(5.0)
+    assert not made.overloaded  # twice is not a mean of 0.1 s, however long it was
+    for _ in range(8):
+        made.note_lag(0.0)
     made.note_transactions(99)
     assert not made.overloaded
     made.note_transactions(100)
@@ -711,7 +714,8 @@ def test_overload_does_not_flicker() -> None:
         states.append(made.overloaded)
     assert states == [True, True, False, False, False, True]
     clock.run(2)
-    made.note_lag(10.0)
+    for _ in range(3):
+        made.note_lag(10.0)
     made.note_transactions(0)
     assert made.overloaded  # for another reason now
     for _ in range(40):

@@ -752,19 +752,19 @@ def test_fifty_thousand_idle_calls_are_small(tmp_path: Path) -> None:
     gc.collect()
     tracemalloc.start()
     try:
-        before, _ = tracemalloc.get_traced_memory()
         for at in range(50_000):
             call_id = f"{at:032x}@198.51.100.77"  # nobody else holds it: all of its bytes are counted
             small(live, call_id, 60, up=True)
             for _ in range(6):
                 small(live, call_id, 60)
         gc.collect()
-        after, _ = tracemalloc.get_traced_memory()
+        taken = tracemalloc.take_snapshot().statistics("filename")
     finally:
         tracemalloc.stop()
     assert live.states()["up"] == 50_000
     assert live.counters.refused == live.counters.omitted == 0
-    assert after - before < 24_000_000
+    # what was allocated here and in what is tested; other threads of the process go on meanwhile
+    assert 10_000_000 < sum(each.size for each in taken if "/engine/trace/" in each.traceback[0].filename) < 24_000_000
     chosen = f"{49_999:032x}@198.51.100.77"
     assert len(live.messages(chosen)) == 7
 
