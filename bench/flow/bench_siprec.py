@@ -53,10 +53,10 @@ def _streams(ports: list[int]) -> list[Stream]:
     return [Stream(at * SOCKETS // len(ports), siprec.HOST, port) for at, port in enumerate(ports)]
 
 
-def _recorded(sessions: int, seconds: float, further: int = 0) -> Ran:
+def _recorded(root: Path, sessions: int, seconds: float, further: int = 0) -> Ran:
     """So many sessions, set up in peace, that then all talk; meanwhile `further` sessions a second come and go. Raises TimeoutError where they were not all taken."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = Path(tempfile.mkdtemp(dir=root))
         stack.enter_context(rtp_load.alone())
         sockets = rtp_load.open_sockets(stack, SOCKETS + 1)
         legs = [rtp_load.port_of(sockets[at * SOCKETS // (2 * sessions)]) for at in range(2 * sessions)]
@@ -94,9 +94,9 @@ class Passed(NamedTuple):
     resident: int
 
 
-def _passed(begin: Callable[[list[int], Path], tuple[Any, list[int]]], sessions: int, seconds: float, *, keeps: bool) -> Passed:
+def _passed(root: Path, begin: Callable[[list[int], Path], tuple[Any, list[int]]], sessions: int, seconds: float, *, keeps: bool) -> Passed:
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = Path(tempfile.mkdtemp(dir=root))
         stack.enter_context(rtp_load.alone())
         sockets = rtp_load.open_sockets(stack, SOCKETS + 1)
         subject, ports = begin([rtp_load.port_of(sockets[at * SOCKETS // (2 * sessions)]) for at in range(2 * sessions)], folder)
@@ -135,8 +135,10 @@ def rows(quick: bool) -> Iterator[Row]:
     """The highest number of sessions, what one costs, set-ups while they run, and memory."""
     rtpengine.install()
     sipp.install()
-    yield from _highest(quick)
-    yield from _costs(quick)
+    # All that is written stays until the end: a file system makes new files slowly for half a minute behind the end of many, and the run that came next would pay for it.
+    with tempfile.TemporaryDirectory() as root:
+        yield from _highest(Path(root), quick)
+        yield from _costs(Path(root), quick)
 
 
 def _sound(once: Callable[[], Ran], sessions: int, tries: int = TRIES) -> Ran | None:
@@ -160,12 +162,12 @@ def _why(ran: Ran, sessions: int, seconds: float) -> str:
     return f"{ran.drops} dropped, {ran.checked.lost} lost, {2 * sessions - ran.checked.good} legs not right, {ran.ended.failed} calls failed"
 
 
-def _highest(quick: bool) -> Iterator[Row]:
+def _highest(root: Path, quick: bool) -> Iterator[Row]:
     """Steps up to where something is lost; beside it the same steps for rtpengine, and how many sessions' packets the bare loop takes in by its processor time."""
     steps, seconds = ((200, 400), 3.0) if quick else ((500, 1_000, 1_250, 1_500, 1_750, 2_000), 10.0)
     best, ended_by, best_ran = 0, "the last step", None
     for sessions in steps:
-        ran = _sound(partial(_recorded, sessions, seconds), sessions)
+        ran = _sound(partial(_recorded, root, sessions, seconds), sessions)
         if ran is None:
             ended_by = f"sessions that were not taken at {sessions}"
             break
@@ -175,12 +177,12 @@ def _highest(quick: bool) -> Iterator[Row]:
         best, best_ran = sessions, ran
     theirs, theirs_ended_by = 0, "the last step"
     for sessions in steps:
-        passed = _passed(_rtpengine, sessions, seconds, keeps=True)
+        passed = _passed(root, _rtpengine, sessions, seconds, keeps=True)
         if passed.kept < passed.metered.sent or passed.drops:
             theirs_ended_by = f"{passed.drops} dropped, {passed.metered.sent - passed.kept} not written at {sessions}"
             break
         theirs = sessions
-    bare = _passed(_bare, best or steps[0], seconds, keeps=False)
+    bare = _passed(root, _bare, best or steps[0], seconds, keeps=False)
     spent = f"{best_ran.cpu_s / seconds:.0%} of a core" if best_ran else "none"
     yield Row(
         "siprec-sessions", "call", float(best), f"{rtpengine.NAME}, pcap", float(theirs), "bare recvmmsg", bare.metered.sent / bare.cpu_s / 100,
@@ -188,15 +190,15 @@ def _highest(quick: bool) -> Iterator[Row]:
     )  # fmt: skip
 
 
-def _costs(quick: bool) -> Iterator[Row]:
+def _costs(root: Path, quick: bool) -> Iterator[Row]:
     """Processor time and memory of a session, and set-ups while others talk."""
     sessions, seconds = (200, 4.0) if quick else (1_000, 15.0)
-    quiet = _sound(partial(_recorded, sessions, seconds), sessions)
+    quiet = _sound(partial(_recorded, root, sessions, seconds), sessions)
     if quiet is None:
         yield Row("siprec-sessions-a-core", "call", 0.0, check=f"{sessions} sessions were not taken", passed=False)
         return
-    peer = _passed(_rtpengine, sessions, seconds, keeps=True)
-    bare = _passed(_bare, sessions, seconds, keeps=False)
+    peer = _passed(root, _rtpengine, sessions, seconds, keeps=True)
+    bare = _passed(root, _bare, sessions, seconds, keeps=False)
     check, passed = agree(
         {"legs right": (quiet.checked.good, 2 * sessions), "lost": (quiet.checked.lost, 0), "dropped": (quiet.drops, 0), "calls": (quiet.ended.good, sessions),
          "rig": (quiet.metered.fault or "sound", "sound")}
@@ -205,7 +207,7 @@ def _costs(quick: bool) -> Iterator[Row]:
         "siprec-sessions-a-core", "call", sessions * seconds / quiet.cpu_s, f"{rtpengine.NAME}, pcap", sessions * seconds * peer.kept / peer.metered.sent / peer.cpu_s,
         "bare recvmmsg", sessions * seconds / bare.cpu_s, check=f"{check}; by processor time, {sessions} sessions take {quiet.cpu_s / seconds:.0%} of a core", passed=passed,
     )  # fmt: skip
-    yield _setups(sessions, seconds, quiet.cpu_s)
+    yield _setups(root, sessions, seconds, quiet.cpu_s)
     empty, still, talking = quiet.resident
     yield Row(
         "siprec-memory", "KB", (still - empty) / sessions / 1000, "aim", AIM_KB, "rtpengine, pcap", (peer.resident - _empty_rtpengine()) / sessions / 1000,
@@ -214,11 +216,11 @@ def _costs(quick: bool) -> Iterator[Row]:
     )  # fmt: skip
 
 
-def _setups(sessions: int, seconds: float, quiet_cpu_s: float) -> Row:
+def _setups(root: Path, sessions: int, seconds: float, quiet_cpu_s: float) -> Row:
     """The highest rate at which further sessions come and go, all of them, while nothing is lost of those that talk."""
     failed_at: list[int] = []
     for rate in RATES:
-        ran = _sound(partial(_recorded, sessions, seconds, rate), sessions, 1)
+        ran = _sound(partial(_recorded, root, sessions, seconds, rate), sessions, 1)
         if ran is not None and ran.more is not None and ran.clean(sessions) and not ran.more.failed:
             times = ran.more.answers_ms or [0.0]
             return Row(
