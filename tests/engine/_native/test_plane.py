@@ -643,6 +643,19 @@ def test_a_packet_came_when_the_kernel_had_it() -> None:
         assert counts["last_ns"] - counts["first_ns"] > 150_000_000
 
 
+def test_what_waited_for_its_stream_begins_with_it() -> None:
+    with Rig(real_time=True) as plane:
+        peer = plane.peer()
+        plane.send(peer, packet(0, 0, bytes(160)))
+        time.sleep(0.02)  # so that it came before, whatever the clocks' steps
+        before_ns = time.monotonic_ns()
+        plane.open(peer=peer)
+        plane.round()
+        counts = plane.counts()
+        assert counts["received"] == 1
+        assert before_ns <= counts["first_ns"] <= time.monotonic_ns()
+
+
 def test_a_resampled_recording_lies_where_it_was_said(tmp_path: Path) -> None:
     form = Format(payload_type=96, codec="L16", clock_rate_hz=16000, sample_rate_hz=16000)
     source = speech(320 * 30, rate_hz=16000)
