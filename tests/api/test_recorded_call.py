@@ -49,7 +49,8 @@ def lag_of(heard: np.ndarray, said: np.ndarray) -> int:
 
 
 def test_a_call_is_found_played_and_erased(tmp_path: Path) -> None:
-    port, media = free_ports(), free_ports(40)
+    media = free_ports(42)
+    port = media + 41
     with server(
         data=tmp_path, TRUNKLINE_AUTH_ENABLED="on", TRUNKLINE_SIP_LISTEN=f'["udp://127.0.0.1:{port}"]', TRUNKLINE_NETWORK_RTP_BIND_IP="127.0.0.1",
         TRUNKLINE_NETWORK_RTP_PORT_MIN=str(media), TRUNKLINE_NETWORK_RTP_PORT_MAX=str(media + 40), TRUNKLINE_ENCRYPTION_ENABLE_RECORDING_ENCRYPTION="true",

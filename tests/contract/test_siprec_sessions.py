@@ -63,7 +63,8 @@ class Site:
 @contextmanager
 def begun(**names: str) -> Iterator[Site]:
     """A server where sessions are paused; `names` are of its environment."""
-    port, media = free_ports(), free_ports(200)
+    media = free_ports(201)
+    port = media + 200
     calls = {"TRUNKLINE_SIP_LISTEN": f"udp://127.0.0.1:{port}", "RTP_PORT_MIN": str(media), "RTP_PORT_MAX": str(media + 199), "PAUSE_RESUME_ENABLED": "true"}
     with server(**calls, **names) as running:  # type: ignore[arg-type]
         yield Site(running, port)

@@ -28,7 +28,8 @@ WAIT_S = 60.0
 @contextmanager
 def site(**names: str) -> Iterator[tuple[Running, int]]:
     """A server, and the port where calls come in."""
-    port, media = free_ports(), free_ports(20)
+    media = free_ports(21)
+    port = media + 20
     with server(TRUNKLINE_SIP_LISTEN=f"udp://127.0.0.1:{port}", RTP_PORT_MIN=str(media), RTP_PORT_MAX=str(media + 19), **names) as running:  # type: ignore[arg-type]
         yield running, port
 

@@ -42,8 +42,8 @@ class Recorder(msgspec.Struct):
 @contextmanager
 def recorder(data: Path, **environment: str) -> Iterator[Recorder]:
     """One that takes calls of this machine over UDP and TCP; whoever calls from ELSEWHERE is recorded whatever it says. More settings are environment variables."""
-    port = free_ports(hosts=(HOST,))
-    first = free_ports(PORTS, hosts=(HOST,))
+    first = free_ports(PORTS + 2, hosts=(HOST,))
+    port = first + PORTS + 1  # not among those of media
     settings = {
         "TRUNKLINE_SIP_LISTEN": msgspec.json.encode([f"udp://{HOST}:{port}", f"tcp://{HOST}:{port}"]).decode(), "TRUNKLINE_SIPREC_ENABLED": "true",
         "TRUNKLINE_SIPREC_PEERS": msgspec.json.encode([f"{ELSEWHERE}/32"]).decode(), "TRUNKLINE_NETWORK_RTP_BIND_IP": HOST,
