@@ -13,7 +13,7 @@ import msgspec
 from engine.errors import EngineError
 from engine.media.call_recording import CallRecording, plan_of
 from engine.media.manifest import Manifest
-from engine.media.path import CallMedia, PathPolicy, rate_of
+from engine.media.path import ANYWHERE, CallMedia, PathPolicy, rate_of
 from engine.media.plane import MediaPlane, MediaStream, StreamListener
 from engine.media.recorder import Leg, Recorder
 from engine.media.sealing import Beside
@@ -24,14 +24,13 @@ from engine.siprec.facts import ChannelFacts
 
 # RTP timestamps say where samples lie, also of those that come late and all at once: silence is only written where nothing came for long.
 POLICY: Final = PathPolicy(source="learn", sends=False, idle_sends=False, idle_slack_ms=2000, opens=True)
-NOWHERE: Final = ("0.0.0.0", "::")
 TOTALS: Final = ("received", "received_bytes", "lost", "late", "duplicate")
 log = logging.getLogger("trunkline.siprec")
 
 
 def is_held(line: NegotiatedMedia) -> bool:
     """Whether an m= line is there and silent: inactive, or with the address that means as much (RFC 3264 8.4)."""
-    return line.accepted and (not line.receives or line.remote_host in NOWHERE)
+    return line.accepted and (not line.receives or line.remote_host in ANYWHERE)
 
 
 class _Listener(StreamListener):

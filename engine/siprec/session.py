@@ -322,7 +322,7 @@ class RecordingSession(CallUser):
 
     def _bodies_of(self, method: str, message: Message, parts: RecordingParts) -> None:
         at = self._server.now()
-        for kind, content in (("application/sdp", parts.sdp), (parts.metadata_type or "application/rs-metadata+xml", parts.metadata), *parts.others):
+        for kind, content in ((sip_bodies.SDP, parts.sdp), (parts.metadata_type or compose.METADATA, parts.metadata), *parts.others):
             if content:
                 self._bodies.add(at, "in", method, kind, content)
 

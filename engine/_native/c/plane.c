@@ -179,9 +179,12 @@ static void wheel_in(struct plane *p, struct plane_stream *s) {
     p->wheel[s->slot] = plane_index(p, s);
 }
 
-/* Whether others wait for what a stream does: it sends, plays out at its time, or hands on. */
+/* Whether a stream has something to do in each packet time: it sends, or plays out at its time. */
+static int has_steps(const struct plane_stream *s) { return s->sends || s->mix != PLANE_NONE || s->jitter.settings.mode != JITTER_NONE; }
+
+/* Whether others wait for what a stream does: that, or it hands on. */
 static void count_lively(struct plane *p, struct plane_stream *s) {
-    uint8_t lively = s->state == 1 && (s->sends || s->mix != PLANE_NONE || s->jitter.settings.mode != JITTER_NONE || s->relay != PLANE_NONE);
+    uint8_t lively = s->state == 1 && (has_steps(s) || s->relay != PLANE_NONE);
     p->lively_streams += (uint32_t)lively - s->lively;
     s->lively = lively;
 }
@@ -190,7 +193,7 @@ static int is_quiet_plane(const struct plane *p) { return !p->lively_streams && 
 
 /* A stream that only listens, and has nothing in its buffer, is looked at less often. */
 static int is_quiet(const struct plane_stream *s) {
-    return !s->sends && s->mix == PLANE_NONE && s->jitter.settings.mode == JITTER_NONE && !s->jitter.held && !s->events.running;
+    return !has_steps(s) && !s->jitter.held && !s->events.running;
 }
 
 /* Behind a stall that no jitter buffer bears there is no burst of what should have been sent: its time has passed, for timestamps too. */
