@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.ports import free_ports
+
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 START_S = 120
 STEP_S = 0.1
@@ -64,13 +66,6 @@ def _start_keeper(directory: Path, url_file: Path) -> None:
     keeper.returncode = 0
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def _environment(directory: Path, port: int, epmd_port: int) -> dict[str, str]:
     (directory / "enabled_plugins").write_text("[].\n")
     (directory / "rabbitmq.conf").write_text(
@@ -83,7 +78,7 @@ def _environment(directory: Path, port: int, epmd_port: int) -> dict[str, str]:
         "ERL_EPMD_PORT": str(epmd_port),
         "RABBITMQ_CONFIG_FILE": os.fspath(directory / "rabbitmq.conf"),
         "RABBITMQ_CONF_ENV_FILE": os.fspath(directory / "no-rabbitmq-env.conf"),
-        "RABBITMQ_DIST_PORT": str(_free_port()),
+        "RABBITMQ_DIST_PORT": str(free_ports()),
         "RABBITMQ_ENABLED_PLUGINS_FILE": os.fspath(directory / "enabled_plugins"),
         "RABBITMQ_GENERATED_CONFIG_DIR": os.fspath(directory / "config"),
         "RABBITMQ_LOG_BASE": os.fspath(directory / "log"),
@@ -109,7 +104,7 @@ def _answers(port: int) -> bool:
 
 def keep(directory: Path) -> None:
     """Runs a broker until nobody uses `directory` any more, then ends its own process group."""
-    port, epmd_port = _free_port(), _free_port()
+    port, epmd_port = free_ports(), free_ports()
     environment = _environment(directory, port, epmd_port)
     subprocess.Popen(["epmd", "-port", str(epmd_port)], env=environment)
     server = subprocess.Popen([os.fspath(SERVER)], env=environment, stdin=subprocess.DEVNULL)

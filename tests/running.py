@@ -6,7 +6,6 @@ import os
 import re
 import select
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,20 +17,14 @@ from pathlib import Path
 import httpx
 import msgspec
 
+from tests.ports import free_ports
+
 ROOT = Path(__file__).parents[1]
 START_S = 60.0
 STOP_S = 30.0
 # For programs of others: what a checked build preloads into ours is not for them.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("LD_PRELOAD", "ASAN_OPTIONS", "UBSAN_OPTIONS")}
 READY_MARK = b"All routes:"
-
-
-def free_port() -> int:
-    """A TCP port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Running(msgspec.Struct):
@@ -60,7 +53,7 @@ def server(*arguments: str, data: Path | None = None, **environment: str) -> Ite
     """Starts a server and ends it. Keyword arguments are environment variables."""
     with tempfile.TemporaryDirectory(prefix="trunkline-") as folder:
         directory = data or Path(folder) / "data"
-        port = free_port()
+        port = free_ports()
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("TRUNKLINE_")}
         process = subprocess.Popen(
             [sys.executable, "-m", "api", "serve", "--http-port", str(port), "--data", str(directory), *arguments],
@@ -86,4 +79,4 @@ def server(*arguments: str, data: Path | None = None, **environment: str) -> Ite
                 process.stdout.close()
 
 
-__all__ = ["ENVIRONMENT", "ROOT", "Running", "free_port", "server"]
+__all__ = ["ENVIRONMENT", "ROOT", "Running", "server"]

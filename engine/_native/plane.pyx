@@ -99,7 +99,8 @@ cdef extern from "rtcp_session.h" nogil:
 
 cdef extern from "timeline.h" nogil:
     cdef struct timeline:
-        int64_t position
+        uint32_t sample_rate_hz
+        int64_t origin_ns, position
         uint32_t anchors
         double drift_ppm
 
@@ -835,6 +836,8 @@ cdef class Plane:
         found["restarts"] = s.source.restarts
         found["rtt_ms"] = s.session.rtt_ms
         found["position"] = s.timeline.position
+        cdef uint32_t rate_hz = max(s.timeline.sample_rate_hz, 1)  # 0 until the plane has opened it
+        found["heard_until_ns"] = s.timeline.origin_ns + <int64_t>(<double>s.timeline.position * 1e9 / rate_hz)
         found["anchors"] = s.timeline.anchors
         found["drift_ppm"] = s.timeline.drift_ppm
         found["recorded_samples"] = s.track.written_samples

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from operator import is_
 from typing import Any, Final
@@ -24,6 +25,7 @@ from engine.siprec.facts import ChannelFacts
 
 # RTP timestamps say where samples lie, also of those that come late and all at once: silence is only written where nothing came for long.
 POLICY: Final = PathPolicy(source="learn", sends=False, idle_sends=False, idle_slack_ms=2000, opens=True)
+LATE_NS: Final = 1_000_000_000  # packets that are later than this may miss the beginning of the next files
 TOTALS: Final = ("received", "received_bytes", "lost", "late", "duplicate")
 log = logging.getLogger("trunkline.siprec")
 
@@ -216,13 +218,20 @@ class Legs:
         """When a packet came last, on CLOCK_MONOTONIC; 0: never."""
         return max((stream.counts()["last_ns"] for stream in self._streams.values()), default=0)
 
+    def _next_sound_ns(self) -> int:
+        """The moment now, or the earlier one that a packet which is still to come belongs to: what is late, or waits for what is, is sound of the next files."""
+        now_ns = time.monotonic_ns()
+        counts = [stream.counts() for stream in self._streams.values() if stream.is_open]
+        heard_until = [one["heard_until_ns"] for one in counts if one["last_ns"] > now_ns - LATE_NS]
+        return min(now_ns, *(max(one, now_ns - LATE_NS) for one in heard_until))
+
     async def rotate(self, recording_id: str, call_id: str) -> CallRecording | None:
         """Goes on in new files, from one packet to the next; the recording that was, which is to be finished. Raises RecordingRefused, OSError."""
         before = self.recording
         if before is None:
             return None
         plan = msgspec.structs.replace(before.plan, call_id=call_id)
-        fresh = await CallRecording.begin(self._recorder, self._plane, recording_id, plan)
+        fresh = await CallRecording.begin(self._recorder, self._plane, recording_id, plan, origin_ns=self._next_sound_ns())
         for (cause, track), (reason, actor) in before.closed_for().items():
             fresh.pause(track, cause=cause, reason=reason, actor=actor)
         for track in list(self._streams):

@@ -12,7 +12,7 @@ import pytest
 import soundfile  # type: ignore[import-untyped]
 
 from tests.engine.siprec.source import Leg, Session, Source, metadata, voice
-from tests.flow.program import free_ports
+from tests.ports import free_ports
 from tests.running import server
 
 pytestmark = pytest.mark.slow

@@ -29,8 +29,9 @@ from websockets.sync.client import connect
 from engine.bus import Message, open_bus
 from tests import postgres
 from tests.contract.test_sipsymposium import TRACE
+from tests.ports import free_ports
 from tests.rabbitmq import broker, directory_of_run
-from tests.running import ROOT, free_port, server
+from tests.running import ROOT, server
 
 pytestmark = pytest.mark.slow
 
@@ -66,7 +67,7 @@ def test_a_port_in_use_is_told_in_a_sentence(tmp_path: Path) -> None:
 
 def test_a_second_server_over_the_same_data_is_refused() -> None:
     with server() as running:
-        assert "already" in refused_to_start("--data", str(running.data), "--http-port", str(free_port()))
+        assert "already" in refused_to_start("--data", str(running.data), "--http-port", str(free_ports()))
 
 
 def test_a_faulty_setting_is_named(tmp_path: Path) -> None:

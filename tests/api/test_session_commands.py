@@ -12,7 +12,7 @@ import pytest
 
 from api.cli import main, parser
 from api.completion import script
-from tests.running import free_port
+from tests.ports import free_ports
 
 PAUSED = {
     "session_id": "a@x", "is_paused": True, "recording_paused": True, "transcription_paused": False, "paused_at": "2025-11-11T12:15:55.000Z",
@@ -144,7 +144,7 @@ def test_what_cannot_be_done_is_told_in_a_sentence(
 def test_what_is_no_server_is_told(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stats", "--url", url]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
-    assert main(["stats", "--url", f"http://127.0.0.1:{free_port()}"]) == 2
+    assert main(["stats", "--url", f"http://127.0.0.1:{free_ports()}"]) == 2
     assert "does not answer" in capsys.readouterr().err
 
 

@@ -25,7 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from engine.media.manifest import Manifest
 from engine.media.manifest import read as read_manifest
 from tests.engine.siprec.source import Leg, Session, Source, metadata, source, voice
-from tests.flow.program import free_ports
+from tests.ports import free_ports
 from tests.running import ROOT, Running, server
 
 pytestmark = pytest.mark.slow

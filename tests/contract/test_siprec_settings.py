@@ -17,7 +17,7 @@ import pytest
 
 from tests.api.sockets.rig import until
 from tests.engine.siprec.source import Leg, Session, metadata, source, voice
-from tests.flow.program import free_ports
+from tests.ports import free_ports
 from tests.running import Running, server
 
 pytestmark = pytest.mark.slow

@@ -20,7 +20,8 @@ from typing import Final, Literal
 import msgspec
 
 from tests.flow.certificates import Certificates
-from tests.flow.program import Program, bracketed, free_ports, path_of, program
+from tests.flow.program import Program, bracketed, path_of, program
+from tests.ports import free_ports
 
 Transport = Literal["udp", "tcp", "tls"]
 Answer = Literal["auto", "manual"]

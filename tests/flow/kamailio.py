@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Final, Literal
 
 from tests.flow.certificates import Certificates
-from tests.flow.program import Kind, Program, bracketed, free_ports, path_of, program
+from tests.flow.program import Kind, Program, bracketed, path_of, program
+from tests.ports import free_ports
 
 Transport = Literal["udp", "tcp", "tls", "ws", "wss"]
 TRANSPORTS: Final[tuple[Transport, ...]] = ("udp", "tcp", "tls", "ws", "wss")

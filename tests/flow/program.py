@@ -6,11 +6,9 @@ Each runs in a process group of its own, which is ended as a whole, and dies wit
 from __future__ import annotations
 
 import os
-import random
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -24,11 +22,7 @@ START_S: Final = 30.0
 STOP_S: Final = 10.0
 STEP_S: Final = 0.01
 LOG_LINES: Final = 120
-# Below Linux's ephemeral ports, so that no connection of somebody else's takes one between its choice and its use.
-PORTS: Final = range(12_000, 32_000)
 _LISTENS: Final = {"tcp": "0A", "udp": "07"}
-# Not the shared generator: hypothesis seeds that, and two test processes would choose the same ports.
-_chance = random.SystemRandom()
 Kind = Literal["tcp", "udp"]
 
 
@@ -140,25 +134,6 @@ def path_of(name: str) -> str:
     return found
 
 
-def free_ports(count: int = 1, hosts: Sequence[str] = ("127.0.0.1",)) -> int:
-    """The first of `count` ports in a row that neither TCP nor UDP has a socket on, at any of the addresses."""
-    while True:
-        first = _chance.choice(PORTS[:-count])
-        if all(_is_free(host, first + at) for host in hosts for at in range(count)):
-            return first
-
-
-def _is_free(host: str, port: int) -> bool:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-        with socket.socket(family, kind) as probe:
-            try:
-                probe.bind((host, port))
-            except OSError:
-                return False
-    return True
-
-
 def is_bound(kind: Kind, port: int) -> bool:
     """Whether somebody listens there, asked of the kernel: a probe would be a message or a connection that the program counts."""
     ending, state = f":{port:04X}", _LISTENS[kind]
@@ -176,4 +151,4 @@ def bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-__all__ = ["Kind", "Program", "bracketed", "end_of", "free_ports", "is_bound", "path_of", "program"]
+__all__ = ["Kind", "Program", "bracketed", "end_of", "is_bound", "path_of", "program"]

@@ -15,7 +15,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from tests.flow.program import Kind, Program, bracketed, free_ports, path_of, program
+from tests.flow.program import Kind, Program, bracketed, path_of, program
+from tests.ports import free_ports
 
 # one UDP socket, one a call, one an address; one TCP connection, one a call
 Transport = Literal["u1", "un", "ui", "t1", "tn"]

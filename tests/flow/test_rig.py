@@ -18,9 +18,10 @@ from tests.flow import sipsak
 from tests.flow.baresip import Baresip, baresip
 from tests.flow.certificates import Certificates, certificates
 from tests.flow.kamailio import Kamailio, kamailio
-from tests.flow.program import free_ports, program
+from tests.flow.program import program
 from tests.flow.sipp import CALLED, CALLING, Outcome, sipp
 from tests.flow.sipp import Transport as SippTransport
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.slow
 

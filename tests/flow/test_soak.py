@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import pytest
 
 from bench.peers import sipp
 from bench.uas import Told
+from tests.ports import free_ports
 from tests.running import ROOT
 
 pytestmark = pytest.mark.slow
@@ -25,13 +25,6 @@ RATE = 1_500
 LINGER_S = 33.0  # 64 T1, and a little
 # What a leak of one small object a call would come to is three times as much.
 GROWTH_MAX_BYTES = 4 << 20
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def told(process: subprocess.Popen[str]) -> Told:
@@ -54,7 +47,7 @@ def open_files(pid: int) -> int:
 
 
 def test_a_soak_ends_with_every_counter_at_its_baseline(tmp_path: Path) -> None:
-    port = free_port()
+    port = free_ports()
     with subprocess.Popen([sys.executable, "-m", "bench.uas", str(port)], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         try:
             time.sleep(1.0)

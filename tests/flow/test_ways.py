@@ -20,7 +20,8 @@ from engine.sip.user_agent import Application
 from tests.engine.sip.test_transport import until
 from tests.engine.test_sip_worker import ME, Plain, Watched
 from tests.flow.certificates import certificates
-from tests.flow.program import free_ports, program
+from tests.flow.program import program
+from tests.ports import free_ports
 
 QUICK = Timers(t1_s=0.02, t2_s=0.1, t4_s=0.1, d_s=0.5)
 LARGE: list[Header] = [("X-Filling", "x" * 1400)]
@@ -61,7 +62,7 @@ def test_a_large_request_goes_over_tcp_where_it_can(takes_tcp: bool) -> None:
     async def run() -> None:
         phone = Phone()
         there, caller = Endpoint(phone, timers=QUICK), Endpoint(Application(), timers=QUICK)
-        host, port = await there.listen(Listener(host="127.0.0.1", port=0))
+        host, port = await there.listen(Listener(host="127.0.0.1", port=free_ports()))
         if takes_tcp:
             await there.listen(Listener(transport="TCP", host=host, port=port))
         await caller.listen(Listener(host=host, port=0))

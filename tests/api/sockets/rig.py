@@ -21,7 +21,8 @@ from api.keys import new_key
 from engine.bus import Bus, Hub, Message, open_bus
 from engine.siprec.events import ANALYTICS_TOPIC, TRANSCRIPTION_TOPIC, LiveMessage
 from engine.store import Store
-from tests.running import ROOT, free_port
+from tests.ports import free_ports
+from tests.running import ROOT
 
 WAIT_S = 30.0
 
@@ -123,7 +124,7 @@ async def rig(**environment: str) -> AsyncIterator[Rig]:
         stack.push_async_callback(hub.close)
         keeper = await stack.enter_async_context(await open_bus(hub.url, "keeper"))
         (folder / "metrics").mkdir()
-        port = free_port()
+        port = free_ports()
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("TRUNKLINE_")}
         settings = {
             "TRUNKLINE_HTTP_PORT": str(port), "TRUNKLINE_DATA_DIR": str(folder / "data"), "TRUNKLINE_ANALYTICS_ENABLED": "true",

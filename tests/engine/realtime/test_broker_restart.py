@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.engine.realtime.rig import WAIT_S, event, played, publisher, reading, settings, until
-from tests.rabbitmq import SERVER, _answers, _environment, _free_port
+from tests.ports import free_ports
+from tests.rabbitmq import SERVER, _answers, _environment
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +26,7 @@ class Broker:
     """A RabbitMQ of this test alone."""
 
     def __init__(self, folder: Path) -> None:
-        self.port, epmd = _free_port(), _free_port()
+        self.port, epmd = free_ports(), free_ports()
         self._environment = _environment(folder, self.port, epmd)
         self._epmd = subprocess.Popen(["epmd", "-port", str(epmd)], env=self._environment)
         self._server: subprocess.Popen[bytes] | None = None

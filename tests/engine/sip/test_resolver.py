@@ -28,7 +28,8 @@ from engine._native.sip import parse_via
 from engine.sip import resolver as module
 from engine.sip.resolver import Avoided, Failover, LookupFailed, NoTarget, Resolver, Target, by_weight
 from tests.engine.sip.fake_clock import FakeClock
-from tests.flow.program import free_ports, program
+from tests.flow.program import program
+from tests.ports import free_ports
 
 ALL = ("UDP", "TCP", "TLS", "WS", "WSS")
 WAIT_S = 20.0

@@ -13,12 +13,12 @@ from typing import Any, Final
 import msgspec
 
 from tests.flow.impairment import senders
-from tests.flow.program import free_ports
 from tests.flow.sipp import Outcome, Sipp, sipp
 from tests.flow.siprec.recorded import Recorded, recorded
 from tests.flow.siprec.shapes.shape import ELSEWHERE, Shape
 from tests.flow.siprec.speaking import Mouth, speak
 from tests.flow.siprec.wire import Log, Noted
+from tests.ports import free_ports
 from tests.running import Running, server
 
 HOST: Final = "127.0.0.1"
