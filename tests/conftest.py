@@ -9,15 +9,46 @@ from typing import Final
 import pytest
 
 TESTS: Final = Path(__file__).parent
-# Real servers, phones and media on a real clock. A machine that stands still for a moment may fail them, so they are asked once more; the summary names who was ("RERUN").
-BY_THE_CLOCK: Final = ("api", "contract", "flow", "engine/media", "engine/realtime", "engine/sip", "engine/siprec", "engine/speech", "engine/test_media_worker.py", "engine/test_sip_worker.py")
+# Real servers, phones, disks and media on a real clock. A machine that stands still for a moment may fail them: they are asked once more, and the summary names who
+# was ("RERUN"). What only reads bytes is never asked twice.
+BY_THE_CLOCK: Final = (
+    *(
+        "api",
+        "bench",
+        "contract",
+        "flow",
+        "fuzz/test_api_schema.py",
+        "fuzz/test_plane_fuzz.py",
+        "fuzz/test_sockets_fuzz.py",
+    ),
+    *(
+        f"engine/{name}"
+        for name in (
+            "analytics",
+            "bus",
+            "compliance",
+            "media",
+            "realtime",
+            "recordings",
+            "sip",
+            "siprec",
+            "speech",
+            "srtp",
+            "store",
+        )
+    ),
+    *("engine/_native/test_plane.py", "engine/trace/test_doubling.py", "engine/trace/test_live.py"),
+)
+
+
+def _keeps_time(path: Path) -> bool:
+    return path.parent == TESTS / "engine" or any(path.is_relative_to(TESTS / name) for name in BY_THE_CLOCK)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    places = tuple(TESTS / name for name in BY_THE_CLOCK)
     for item in items:
-        if any(item.path.is_relative_to(place) for place in places):
+        if _keeps_time(item.path):
             item.add_marker(pytest.mark.flaky(reruns=1, reruns_delay=1))
 
 
