@@ -50,6 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _keeps_time(item.path):
             item.add_marker(pytest.mark.flaky(reruns=1, reruns_delay=1))
+    items.sort(key=lambda item: item.path.name != "test_soak.py")  # the longest of all: begun last, it would keep a worker waiting
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

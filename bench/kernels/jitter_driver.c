@@ -71,14 +71,15 @@ size_t drive_event_size(void) { return sizeof(struct event); }
 uint64_t drive_jitter(const struct event *events, uint64_t count, uint32_t streams, uint32_t mode, uint32_t delay_min_ms, uint32_t delay_max_ms, uint64_t told[4]) {
     const struct jitter_settings settings = {(uint8_t)mode, (uint16_t)delay_min_ms, (uint16_t)delay_max_ms, 8000};
     struct jitter *buffers = aligned_alloc(64, (sizeof *buffers * streams + 63) / 64 * 64);
+    struct jitter_slot(*slots)[JITTER_SLOTS] = aligned_alloc(64, sizeof *slots * streams);
     uint64_t *last = calloc(streams, sizeof *last);
     struct jitter_out out;
-    for (uint32_t i = 0; i < streams; i++) jitter_start(&buffers[i], &settings);
+    for (uint32_t i = 0; i < streams; i++) jitter_start(&buffers[i], &settings, slots[i]);
     memset(told, 0, 4 * sizeof *told);
     uint64_t begin = now_ns();
     for (uint64_t i = 0; i < count; i++) {
         const struct event *ahead = &events[i + AHEAD < count ? i + AHEAD : i], *e = &events[i];
-        jitter_fetch(&buffers[ahead->stream], (uint16_t)ahead->extended);
+        jitter_fetch(&buffers[ahead->stream], slots[ahead->stream], (uint16_t)ahead->extended);
         struct jitter *j = &buffers[e->stream];
         if (jitter_is_next(j, e->extended)) {
             jitter_pass(j, e->extended);
@@ -106,6 +107,7 @@ uint64_t drive_jitter(const struct event *events, uint64_t count, uint32_t strea
         }
     free(buffers);
     free(last);
+    free(slots);
     return taken;
 }
 

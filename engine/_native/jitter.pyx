@@ -31,6 +31,8 @@ cdef extern from "jitter.h" nogil:
         uint8_t mode
         uint16_t delay_min_ms, delay_max_ms
         uint32_t clock_rate_hz
+    ctypedef struct jitter_slot "struct jitter_slot":
+        pass
     ctypedef struct jitter_buffer "struct jitter":
         uint64_t next, highest, taken, released
         uint32_t held
@@ -40,7 +42,7 @@ cdef extern from "jitter.h" nogil:
     ctypedef struct jitter_out "struct jitter_out":
         uint64_t extended
         uint32_t handle, timestamp, lost
-    void jitter_start(jitter_buffer *j, const jitter_settings *settings)
+    void jitter_start(jitter_buffer *j, const jitter_settings *settings, jitter_slot *slots)
     int jitter_put(jitter_buffer *j, uint64_t extended, uint32_t timestamp, int marker, int64_t arrival_ns, uint32_t handle)
     int jitter_take(jitter_buffer *j, int64_t now_ns, jitter_out *out)
     int64_t jitter_due_ns(const jitter_buffer *j)
@@ -228,13 +230,14 @@ cdef class JitterBuffer:
     """A jitter buffer over numbers instead of packets: handles go in and come out in order. Times are nanoseconds of one clock."""
 
     cdef jitter_buffer buffer
+    cdef jitter_slot slots[JITTER_SLOTS]
 
     def __cinit__(self, *, uint8_t mode, uint16_t delay_min_ms=0, uint16_t delay_max_ms=0, uint32_t clock_rate_hz=8000):
         cdef jitter_settings settings
         settings.mode = mode
         settings.delay_min_ms, settings.delay_max_ms = delay_min_ms, delay_max_ms
         settings.clock_rate_hz = clock_rate_hz
-        jitter_start(&self.buffer, &settings)
+        jitter_start(&self.buffer, &settings, self.slots)
 
     def put(self, uint64_t extended, uint32_t timestamp, int64_t arrival_ns, uint32_t handle, *, bint marker=False):
         """KEPT, LATE, DUPLICATE or FULL; only what is kept belongs to the buffer."""

@@ -50,6 +50,7 @@ cdef extern from "writer.h" nogil:
         int (*truncate)(void *context, int fd, int64_t length) noexcept nogil
 
     size_t writer_bytes(uint32_t blocks, uint32_t recordings)
+    size_t writer_dense_bytes(uint32_t blocks, uint32_t recordings)
     writer_state *writer_init(void *memory, uint32_t blocks, uint32_t recordings, int wake_fd, int event_fd, const writer_disk *disk)
     int writer_open(writer_state *w, const writer_plan *plan, uint32_t *recording, uint32_t *generation)
     int writer_add(writer_state *w, uint32_t recording, uint32_t generation, const writer_output_plan *output)

@@ -38,10 +38,10 @@ cdef extern from *:
         return error;
     }
     static void writer_thread_join(unsigned long thread) { pthread_join((pthread_t)thread, NULL); }
-    static void *writer_lend(size_t bytes) {
+    static void *writer_lend(size_t bytes, size_t dense_bytes) {
         void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (memory == MAP_FAILED) return NULL;
-        madvise(memory, bytes, MADV_HUGEPAGE); /* blocks go round: small pages would cost a walk each */
+        madvise(memory, dense_bytes, MADV_HUGEPAGE); /* small pages would cost a walk each */
         return memory;
     }
 
@@ -73,7 +73,7 @@ cdef extern from *:
         int error, gate
     int writer_thread_start(writer_state *w, unsigned long *thread) nogil
     void writer_thread_join(unsigned long thread) nogil
-    void *writer_lend(size_t bytes) nogil
+    void *writer_lend(size_t bytes, size_t dense_bytes) nogil
     int munmap(void *memory, size_t bytes) nogil
     void faults_set(disk_faults *f, long long room, int error, int gate) nogil
     writer_disk faulty_disk(disk_faults *f) nogil
@@ -187,7 +187,7 @@ cdef class Writer:
         self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.events_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.bytes_lent = writer_bytes(blocks, recordings)
-        memory = writer_lend(self.bytes_lent)
+        memory = writer_lend(self.bytes_lent, writer_dense_bytes(blocks, recordings))
         if memory == NULL:
             raise MemoryError("no memory for the writer's blocks")
         self.disk = disk

@@ -35,10 +35,11 @@ TL_INLINE int adopted(const struct jitter *j) {
     return a->mode == b->mode && a->delay_min_ms == b->delay_min_ms && a->delay_max_ms == b->delay_max_ms && a->clock_rate_hz == b->clock_rate_hz;
 }
 
-void jitter_start(struct jitter *j, const struct jitter_settings *settings) {
+void jitter_start(struct jitter *j, const struct jitter_settings *settings, struct jitter_slot *slots) {
     const struct jitter_settings wanted = *settings; /* may be the buffer's own */
     memset(j, 0, sizeof *j);
     j->settings = wanted;
+    j->slots = slots;
     adopt(j);
 }
 

@@ -41,11 +41,11 @@ struct jitter {
     uint64_t run_out_to;           /* what lies below is not waited for: JITTER_FULL was said */
     double ns_per_unit;
     uint64_t lost, late, duplicate, overflowed, restarts;
-    struct jitter_slot slots[JITTER_SLOTS];
+    struct jitter_slot *slots;     /* JITTER_SLOTS of the caller's; those that are free have never to be looked at */
 };
 
-/* Zeroes it and sets it up. A clock rate of 0 is taken as 8,000; a delay_max_ms below delay_min_ms as that. */
-void jitter_start(struct jitter *j, const struct jitter_settings *settings);
+/* Zeroes it and sets it up, with JITTER_SLOTS to hold packets in, which lie elsewhere: a stream in order needs none of them. A clock rate of 0 is taken as 8,000; a delay_max_ms below delay_min_ms as that. */
+void jitter_start(struct jitter *j, const struct jitter_settings *settings, struct jitter_slot *slots);
 
 enum jitter_verdict { JITTER_KEPT = 0, JITTER_LATE = 1, JITTER_DUPLICATE = 2, JITTER_FULL = 3 };
 /* Takes a packet by its extended sequence number (rtp_source.h). Unless the verdict is JITTER_KEPT the handle stays the caller's. A packet that
@@ -75,14 +75,15 @@ TL_INLINE void jitter_pass(struct jitter *j, uint64_t extended) {
     j->released++;
 }
 
-/* Fetches what jitter_put and jitter_take will touch for a packet: worth it a few packets ahead, when the buffers of many streams take turns. */
-TL_INLINE void jitter_fetch(const struct jitter *j, uint16_t sequence) {
+/* Fetches what jitter_put and jitter_take will touch for a packet: worth it a few packets ahead, when the buffers of many streams take turns. `slots` are the buffer's:
+   to read where they are would wait for what is fetched here. */
+TL_INLINE void jitter_fetch(const struct jitter *j, const struct jitter_slot *slots, uint16_t sequence) {
     const char *at = (const char *)j;
     __builtin_prefetch(at, 1);
     __builtin_prefetch(at + 64, 1);
     __builtin_prefetch(at + 128, 1);
     __builtin_prefetch(at + 192, 1);
-    __builtin_prefetch(&j->slots[sequence % JITTER_SLOTS], 1);
+    __builtin_prefetch(&slots[sequence % JITTER_SLOTS], 1);
 }
 
 /* Gives back all that is held, in order, one handle a call; JITTER_NO_HANDLE at the end. For the end of a stream and for a new SSRC or run of numbers

@@ -146,10 +146,10 @@ struct plane_counts {
     int64_t first_ns, last_ns, send_late_max_ns;
 };
 
-/* What a packet needs to be received, decoded and written lies together, between PLANE_HOT_BEGIN and PLANE_HOT_END: of a batch's streams it is fetched into
+/* What a packet needs to be received, decoded and written lies together, up to PLANE_HOT_END: of a batch's streams it is fetched into
    the cache ahead. What steps and sending need follows. */
 struct plane_stream {
-    struct jitter jitter;          /* its slots come first */
+    struct jitter jitter;
     uint8_t state /* 0 free, 1 open, 2 closing */, told_timeout, receives, source_known, waiting_count, in_noise, inband_dtmf;
     uint8_t last_payload_type, format_count, keyed /* its source is among the keys of a shared port */;
     uint16_t idle_slack_ms;
@@ -210,8 +210,9 @@ struct plane_stream {
     struct rtcp_sent sent;
 };
 
-/* What few streams need: most neither send nor are resampled. Its memory is touched by those alone, and each part is begun before it is used. */
+/* What few streams need: most have their packets in order, and neither send nor are resampled. Its memory is touched by those alone, and each part is begun before it is used. */
 struct plane_side {
+    struct jitter_slot slots[JITTER_SLOTS]; /* of packets that wait */
     struct resample foreign;       /* from a format with another rate than the first */
     struct resample track, listen, mix_in, mix_out;
     struct dtmf_reader tones;
@@ -220,7 +221,6 @@ struct plane_side {
     int16_t tail[480];             /* the faded rest of what was flushed */
     int16_t history[PLC_HISTORY];  /* for concealment above 8 kHz */
 };
-#define PLANE_HOT_BEGIN sizeof(((struct jitter *)0)->slots)
 #define PLANE_HOT_END (offsetof(struct plane_stream, latch) + offsetof(struct latch, seen))
 
 struct plane_port {

@@ -219,7 +219,7 @@ static void begin_source(struct plane *p, struct plane_stream *s, const struct r
     }
     rtp_source_start(&s->source, packet->ssrc, clock);
     settings.clock_rate_hz = clock;
-    jitter_start(&s->jitter, &settings);
+    jitter_start(&s->jitter, &settings, s->side->slots);
     s->source_known = 1;
     s->candidate_run = 0;
     note_format(s, packet->payload_type);
@@ -305,7 +305,7 @@ static int take_numbered(struct plane *p, struct plane_stream *s, const struct r
     if (verdict == RTP_SOURCE_RESTART) {
         struct jitter_settings settings = s->jitter.settings;
         finish_source(p, s, now_ns);
-        jitter_start(&s->jitter, &settings);
+        jitter_start(&s->jitter, &settings, s->side->slots);
         timeline_renew(&s->timeline);
         take_waiting(p, s, extended, now_ns);
     } else if (s->waiting_count) {
@@ -392,7 +392,7 @@ static struct plane_stream *stream_of(struct plane *p, uint32_t local, const str
 
 /* Has what a packet of a stream will need brought into the cache, while others of the batch are looked at. */
 static void fetch(const struct plane_stream *s) {
-    const char *at = (const char *)s + PLANE_HOT_BEGIN, *end = (const char *)s + PLANE_HOT_END;
+    const char *at = (const char *)s, *end = (const char *)s + PLANE_HOT_END;
     for (; at < end; at += 64) __builtin_prefetch(at, 1, 2);
 }
 

@@ -21,27 +21,34 @@ static uint32_t power_of_two(uint32_t count) {
     return value;
 }
 
-struct layout { size_t block, slot, command, event, full, empty, spare, idle, next, serving, scratch, total; };
+/* Room for what may be asked of all recordings before the writer looks, and for what may be told of them. */
+static uint32_t commands_of(uint32_t recordings) { return power_of_two((WRITER_OUTPUTS_MAX + 2) * recordings + 64); }
+static uint32_t events_of(uint32_t recordings) { return power_of_two(4 * recordings + 64); }
+
+struct layout { size_t block, slot, command, event, full, empty, spare, idle, next, serving, scratch, more, total; };
 
 static struct layout layout_of(uint32_t blocks, uint32_t recordings) {
     struct layout at;
-    const size_t numbers = power_of_two(blocks) * sizeof(uint32_t), controls = power_of_two(4 * recordings + 64);
+    const size_t numbers = power_of_two(blocks) * sizeof(uint32_t);
     at.block = rounded(sizeof(struct writer));
     at.slot = at.block + rounded(blocks * sizeof(struct writer_block));
     at.command = at.slot + rounded(recordings * sizeof(struct writer_slot));
-    at.event = at.command + rounded(controls * sizeof(struct writer_command));
-    at.full = at.event + rounded(controls * sizeof(struct writer_event));
+    at.event = at.command + rounded(commands_of(recordings) * sizeof(struct writer_command));
+    at.full = at.event + rounded(events_of(recordings) * sizeof(struct writer_event));
     at.empty = at.full + rounded(numbers);
     at.spare = at.empty + rounded(numbers);
     at.idle = at.spare + rounded(blocks * sizeof(uint32_t));
     at.next = at.idle + rounded(recordings * sizeof(uint32_t));
     at.serving = at.next + rounded(blocks * sizeof(uint32_t));
     at.scratch = at.serving + rounded(recordings * sizeof(uint32_t));
-    at.total = at.scratch + 2 * WRITER_SCRATCH_BYTES;
+    at.more = at.scratch + 2 * WRITER_SCRATCH_BYTES;
+    at.total = at.more + rounded(recordings * sizeof(struct writer_more));
     return at;
 }
 
 size_t writer_bytes(uint32_t blocks, uint32_t recordings) { return layout_of(blocks, recordings).total; }
+
+size_t writer_dense_bytes(uint32_t blocks, uint32_t recordings) { return layout_of(blocks, recordings).slot; }
 
 static ptrdiff_t disk_write(void *context, int fd, const void *bytes, size_t count, int64_t offset) {
     (void)context;
@@ -67,11 +74,12 @@ struct writer *writer_init(void *memory, uint32_t blocks, uint32_t recordings, i
     w->blocks = w->spares = blocks, w->recordings = w->idles = recordings;
     w->block = (struct writer_block *)(base + at.block);
     w->slot = (struct writer_slot *)(base + at.slot);
+    w->more = (struct writer_more *)(base + at.more);
     w->command = (struct writer_command *)(base + at.command);
     w->event = (struct writer_event *)(base + at.event);
     w->full.items = (uint32_t *)(base + at.full), w->empty.items = (uint32_t *)(base + at.empty);
     w->full.mask = w->empty.mask = power_of_two(blocks) - 1;
-    w->commands.mask = w->events.mask = power_of_two(4 * recordings + 64) - 1;
+    w->commands.mask = commands_of(recordings) - 1, w->events.mask = events_of(recordings) - 1;
     w->spare = (uint32_t *)(base + at.spare), w->idle = (uint32_t *)(base + at.idle);
     w->next = (uint32_t *)(base + at.next), w->serving = (uint32_t *)(base + at.serving);
     w->scratch = base + at.scratch, w->silence = w->scratch + WRITER_SCRATCH_BYTES;
@@ -136,21 +144,30 @@ static int plan_status(const struct writer_output_plan *plan) {
     return 0;
 }
 
+static struct writer_track *track_of(const struct writer *w, struct writer_slot *s, uint32_t track) {
+    return track < WRITER_FEW ? &s->track[track] : &w->more[s - w->slot].track[track - WRITER_FEW];
+}
+
 static struct writer_slot *running(struct writer *w, uint32_t recording, uint32_t generation) {
     if (recording >= w->recordings) return NULL;
     struct writer_slot *s = &w->slot[recording];
     return s->is_open && s->generation == generation ? s : NULL;
 }
 
-static int command_push(struct writer *w, uint32_t kind, uint32_t recording, const struct writer_output_plan *output) {
-    const uint32_t tail = w->commands.tail;
-    if (tail - writer_load(&w->commands.head) > w->commands.mask) return STATUS_TOO_SMALL;
-    struct writer_command *c = &w->command[tail & w->commands.mask];
+static int has_room(const struct writer *w, uint32_t commands) {
+    return w->commands.tail + commands - writer_load(&w->commands.head) <= w->commands.mask + 1;
+}
+
+/* The `ahead`th of commands that the writer is to see together; command_tell shows them. */
+static struct writer_command *command_put(struct writer *w, uint32_t ahead, uint32_t kind, uint32_t recording) {
+    struct writer_command *c = &w->command[(w->commands.tail + ahead) & w->commands.mask];
     c->kind = kind, c->recording = recording, c->generation = w->slot[recording].generation;
-    if (output) c->output = *output;
-    writer_store(&w->commands.tail, tail + 1);
+    return c;
+}
+
+static void command_tell(struct writer *w, uint32_t commands) {
+    writer_store(&w->commands.tail, w->commands.tail + commands);
     signal_fd(w->wake_fd);
-    return 0;
 }
 
 int writer_open(struct writer *w, const struct writer_plan *plan, uint32_t *recording, uint32_t *generation) {
@@ -159,15 +176,15 @@ int writer_open(struct writer *w, const struct writer_plan *plan, uint32_t *reco
         const int status = plan_status(&plan->output[i]);
         if (status) return status;
     }
-    if (!w->idles) return STATUS_TOO_SMALL;
-    const uint32_t index = w->idle[w->idles - 1];
+    if (!w->idles || !has_room(w, 1 + plan->outputs)) return STATUS_TOO_SMALL;
+    const uint32_t index = w->idle[--w->idles];
     struct writer_slot *s = &w->slot[index];
     s->generation += s->generation == UINT32_MAX ? 2 : 1; /* 0 is nobody's */
-    s->plan = *plan;
     s->planned = plan->outputs;
-    if (command_push(w, COMMAND_OPEN, index, NULL)) return STATUS_TOO_SMALL;
     s->is_open = 1;
-    w->idles--;
+    command_put(w, 0, COMMAND_OPEN, index)->rate_hz = plan->rate_hz;
+    for (uint32_t i = 0; i < plan->outputs; i++) command_put(w, 1 + i, COMMAND_ADD, index)->output = plan->output[i];
+    command_tell(w, 1 + plan->outputs);
     *recording = index, *generation = s->generation;
     return 0;
 }
@@ -177,12 +194,18 @@ int writer_add(struct writer *w, uint32_t recording, uint32_t generation, const 
     if (!s) return STATUS_MALFORMED;
     const int status = plan_status(output);
     if (status) return status;
-    if (s->planned == WRITER_OUTPUTS_MAX || command_push(w, COMMAND_ADD, recording, output)) return STATUS_TOO_SMALL;
+    if (s->planned == WRITER_OUTPUTS_MAX || !has_room(w, 1)) return STATUS_TOO_SMALL;
+    command_put(w, 0, COMMAND_ADD, recording)->output = *output;
+    command_tell(w, 1);
     return (int)s->planned++;
 }
 
 int writer_close(struct writer *w, uint32_t recording, uint32_t generation) {
-    return running(w, recording, generation) ? command_push(w, COMMAND_CLOSE, recording, NULL) : STATUS_MALFORMED;
+    if (!running(w, recording, generation)) return STATUS_MALFORMED;
+    if (!has_room(w, 1)) return STATUS_TOO_SMALL;
+    command_put(w, 0, COMMAND_CLOSE, recording);
+    command_tell(w, 1);
+    return 0;
 }
 
 int writer_event_next(struct writer *w, struct writer_event *event) {
@@ -198,11 +221,12 @@ int writer_event_next(struct writer *w, struct writer_event *event) {
 
 int writer_result(const struct writer *w, uint32_t recording, uint32_t generation, uint32_t output, struct writer_result *result) {
     if (recording >= w->recordings || writer_load(&w->slot[recording].finished) != generation || output >= w->slot[recording].outputs) return STATUS_MALFORMED;
-    const struct writer_output *out = &w->slot[recording].output[output];
+    struct writer_slot *s = &w->slot[recording];
+    const struct writer_output *out = writer_output(w, s, output);
     const int64_t frames = out->format == WRITER_OGG_OPUS ? out->ogg.granule : out->end;
     int64_t late = out->late;
-    for (uint32_t i = 0; out->kind <= WRITER_PAYLOAD && i < WRITER_TRACKS_MAX; i++)
-        if (out->channel_of[i] != 0xff) late += w->slot[recording].track_late[out->kind - WRITER_PCM][i];
+    for (uint32_t i = 0; out->kind <= WRITER_PAYLOAD && i < s->tracks; i++)
+        if (out->channel_of[i] != 0xff) late += track_of(w, s, i)->late[out->kind - WRITER_PCM];
     *result = (struct writer_result){out->file_end, frames, out->lost, late, out->last_error, out->failures};
     return 0;
 }
@@ -250,7 +274,7 @@ static int event_push(struct writer *w, const struct writer_event *event, uint32
 }
 
 static void tell(struct writer *w, const struct writer_slot *s, const struct writer_output *out, uint8_t kind, int64_t value) {
-    event_push(w, &(struct writer_event){(uint32_t)(s - w->slot), s->live, kind, (uint8_t)(out - s->output), out->error, value}, w->recordings);
+    event_push(w, &(struct writer_event){(uint32_t)(s - w->slot), s->live, kind, out->number, out->error, value}, w->recordings);
 }
 
 void writer_refuse(struct writer *w, struct writer_slot *s, struct writer_output *out, int error) {
@@ -279,8 +303,9 @@ static void serve_later(struct writer *w, struct writer_slot *s) {
 static void output_start(struct writer *w, struct writer_slot *s, const struct writer_output_plan *plan) {
     static const uint8_t kinds[] = {[WRITER_WAV_PCM16] = WRITER_PCM, [WRITER_WAV_ULAW] = WRITER_PAYLOAD, [WRITER_WAV_ALAW] = WRITER_PAYLOAD,
                                     [WRITER_OGG_OPUS] = WRITER_OPUS, [WRITER_PCAP] = WRITER_PACKETS};
-    struct writer_output *out = &s->output[s->outputs++];
+    struct writer_output *out = writer_output(w, s, s->outputs);
     memset(out, 0, sizeof *out);
+    out->number = (uint8_t)s->outputs++;
     memset(out->channel_of, 0xff, sizeof out->channel_of);
     out->fd = plan->fd, out->format = plan->format, out->kind = kinds[plan->format], out->channels = plan->channels, out->serial = plan->serial;
     const uint32_t tracks = plan->format == WRITER_PCAP ? 0 : plan->format == WRITER_OGG_OPUS ? 1 : plan->channels;
@@ -291,14 +316,11 @@ static void output_start(struct writer *w, struct writer_slot *s, const struct w
     if (error) writer_refuse(w, s, out, error);
 }
 
-static void recording_start(struct writer *w, struct writer_slot *s) {
-    s->live = s->plan.rate_hz ? s->generation : 0;
-    s->rate_hz = s->plan.rate_hz;
-    s->outputs = 0, s->ended = s->closing = 0, s->end = 0;
+static void recording_start(struct writer_slot *s, uint32_t rate_hz) {
+    s->live = rate_hz ? s->generation : 0;
+    s->rate_hz = rate_hz;
+    s->outputs = s->tracks = 0, s->ended = s->closing = 0, s->end = 0;
     s->first_block = s->last_block = WRITER_NONE;
-    memset(s->track_end, 0, sizeof s->track_end);
-    memset(s->track_late, 0, sizeof s->track_late);
-    for (uint32_t i = 0; i < s->plan.outputs; i++) output_start(w, s, &s->plan.output[i]);
 }
 
 static void commands_obey(struct writer *w) {
@@ -308,7 +330,7 @@ static void commands_obey(struct writer *w) {
         const struct writer_command *c = &w->command[head & w->commands.mask];
         struct writer_slot *s = &w->slot[c->recording];
         if (c->kind == COMMAND_OPEN) {
-            recording_start(w, s);
+            recording_start(s, c->rate_hz);
         } else if (s->live == c->generation && !s->ended) {
             if (c->kind == COMMAND_ADD) output_start(w, s, &c->output);
             else s->closing = 1, s->close_at = writer_load(&w->full.tail), serve_later(w, s);
@@ -318,12 +340,14 @@ static void commands_obey(struct writer *w) {
 }
 
 /* Cuts what a block says anew about times that are too far gone. 0: nothing is left of it. */
-static int block_trim(struct writer_slot *s, struct writer_block *b) {
-    int64_t *end = &s->track_end[b->kind - WRITER_PCM][b->track];
+static int block_trim(struct writer *w, struct writer_slot *s, struct writer_block *b) {
+    for (; s->tracks <= b->track; s->tracks++) *track_of(w, s, s->tracks) = (struct writer_track){0};
+    struct writer_track *track = track_of(w, s, b->track);
+    int64_t *end = &track->end[b->kind - WRITER_PCM];
     const int64_t floor = *end - (int64_t)WRITER_OWN_WINDOW_S * s->rate_hz;
     if (b->position < floor) {
         const int64_t cut = floor - b->position < b->samples ? floor - b->position : b->samples;
-        s->track_late[b->kind - WRITER_PCM][b->track] += cut;
+        track->late[b->kind - WRITER_PCM] += cut;
         b->position += cut, b->samples -= (uint32_t)cut;
     }
     if (b->samples && b->position + b->samples > *end) *end = b->position + b->samples;
@@ -363,7 +387,7 @@ static void block_sort(struct writer *w, uint32_t number) {
         s->ended = 1;
         return;
     }
-    if (b->kind <= WRITER_PAYLOAD && !block_trim(s, b)) return;
+    if (b->kind <= WRITER_PAYLOAD && !block_trim(w, s, b)) return;
     if (end > s->end) s->end = end;
     w->next[number] = WRITER_NONE;
     if (s->first_block == WRITER_NONE) s->first_block = number;
@@ -393,7 +417,7 @@ static int output_serve(struct writer *w, struct writer_slot *s, struct writer_o
 static int recording_serve(struct writer *w, struct writer_slot *s) {
     if (s->closing && (int32_t)(w->read - s->close_at) >= 0) s->ended = 1; /* what was given before is read */
     int again = s->closing && !s->ended;
-    for (uint32_t i = 0; i < s->outputs; i++) again |= output_serve(w, s, &s->output[i]);
+    for (uint32_t i = 0; i < s->outputs; i++) again |= output_serve(w, s, writer_output(w, s, i));
     s->first_block = s->last_block = WRITER_NONE;
     if (again || !s->ended) return again;
     writer_store(&s->finished, s->live); /* before it is told, and harmless where it cannot be */

@@ -78,6 +78,7 @@ struct writer_disk {
 /* Bytes that a writer needs, and where it begins in them (64-byte aligned, zeroed). Both eventfds are non-blocking and the caller's: the first wakes the
    writer, the second says that there are events. `disk` NULL: the system's own. */
 size_t writer_bytes(uint32_t blocks, uint32_t recordings);
+size_t writer_dense_bytes(uint32_t blocks, uint32_t recordings); /* of which the first so many are the blocks, that go round: worth large pages */
 struct writer *writer_init(void *memory, uint32_t blocks, uint32_t recordings, int wake_fd, int event_fd, const struct writer_disk *disk);
 
 /* 0, STATUS_MALFORMED, STATUS_UNSUPPORTED, or STATUS_TOO_SMALL: no recording is free. */

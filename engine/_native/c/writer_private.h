@@ -13,6 +13,7 @@
 #define WRITER_OWN_WINDOW_S 1                   /* how far a track's later samples may rewrite its earlier ones */
 #define WRITER_MERGED_WINDOW_S 2                /* how far behind the fastest track samples still land in a merged file */
 #define WRITER_JUMP_S 86400                     /* how far a block may lie beyond the end of its recording */
+#define WRITER_FEW 3                            /* outputs and tracks that a recording has room for by itself: two legs and both in one file */
 #define WRITER_POSITION_MAX (INT64_C(1) << 42)  /* 17 years at 8 kHz; no product with it overflows */
 #define WRITER_OPUS_RATE_HZ 48000
 
@@ -25,7 +26,7 @@ struct writer_ring {
 };
 
 struct writer_command {
-    uint32_t kind, recording, generation;
+    uint32_t kind, recording, generation, rate_hz;
     struct writer_output_plan output;
 };
 
@@ -37,7 +38,7 @@ struct writer_ogg {
 
 struct writer_output {
     int32_t fd, error;  /* errno while the disk refuses */
-    uint8_t format, kind, channels, align, silence, closed, touched;
+    uint8_t number, format, kind, channels, align, silence, closed, touched;
     uint8_t channel_of[WRITER_TRACKS_MAX]; /* 0xff: not in this file */
     uint32_t header_bytes, serial, failures;
     int32_t last_error;
@@ -49,20 +50,27 @@ struct writer_output {
     struct writer_ogg ogg;
 };
 
+struct writer_track { int64_t end[2], late[2]; }; /* PCM, payload */
+
+/* What few recordings need; its memory is not touched by the others. */
+struct writer_more {
+    struct writer_output output[WRITER_OUTPUTS_MAX - WRITER_FEW];
+    struct writer_track track[WRITER_TRACKS_MAX - WRITER_FEW];
+};
+
 struct writer_slot {
     uint32_t generation;             /* control's */
     uint32_t planned, is_open;       /* control's */
     uint32_t finished;               /* the last generation whose files are closed */
-    struct writer_plan plan;         /* control's until the command is there */
     uint32_t live;                   /* the writer's: generation, 0: not running */
     uint32_t rate_hz, outputs;
     uint8_t ended, served, closing;
     uint32_t close_at;               /* place in the ring of blocks that a close has to wait for */
     uint32_t first_block, last_block;
     int64_t end;                     /* of the recording: samples */
-    int64_t track_end[2][WRITER_TRACKS_MAX]; /* PCM, payload */
-    int64_t track_late[2][WRITER_TRACKS_MAX];
-    struct writer_output output[WRITER_OUTPUTS_MAX];
+    uint32_t tracks;                 /* of which something is known */
+    struct writer_track track[WRITER_FEW];
+    struct writer_output output[WRITER_FEW];
 };
 
 struct writer {
@@ -71,6 +79,7 @@ struct writer {
     uint32_t blocks, recordings;
     struct writer_block *block;
     struct writer_slot *slot;
+    struct writer_more *more;                 /* of each recording */
     struct writer_command *command;
     struct writer_event *event;
     struct writer_ring full, empty;           /* of block numbers */
@@ -98,6 +107,10 @@ TL_INLINE void writer_store(uint32_t *word, uint32_t value) { __atomic_store_n(w
 TL_INLINE uint64_t writer_load_count(const uint64_t *word) { return __atomic_load_n(word, __ATOMIC_RELAXED); }
 TL_INLINE void writer_add_count(uint64_t *word, uint64_t value) { /* one thread adds, others read */
     __atomic_store_n(word, __atomic_load_n(word, __ATOMIC_RELAXED) + value, __ATOMIC_RELAXED);
+}
+
+TL_INLINE struct writer_output *writer_output(const struct writer *w, struct writer_slot *s, uint32_t number) {
+    return number < WRITER_FEW ? &s->output[number] : &w->more[s - w->slot].output[number - WRITER_FEW];
 }
 
 /* writer.c: all of it at this place, or an errno. */
