@@ -205,7 +205,7 @@ cdef extern from "plane.h" nogil:
         ring commands, events, returned_pcm
         writer *writer
         const srtp_table *srtp
-        int epoll_fd, timer_fd, command_fd, event_fd
+        int epoll_fd, timer_fd, command_fd, event_fd, stamp_fd
         int64_t (*now_ns)(void *clock) noexcept nogil
         void *clock
         int64_t wall_offset_ns
@@ -230,6 +230,7 @@ cdef extern from *:
     #include <sys/epoll.h>
     #include <sys/eventfd.h>
     #include <sys/prctl.h>
+    #include <sys/socket.h>
     #include <sys/syscall.h>
     #include <sys/timerfd.h>
     #include <time.h>
@@ -248,7 +249,10 @@ cdef extern from *:
         p->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
         p->command_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         p->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-        return p->epoll_fd < 0 || p->timer_fd < 0 || p->command_fd < 0 || p->event_fd < 0 ? -1 : 0;
+        p->stamp_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        int on = 1;
+        if (p->stamp_fd >= 0) setsockopt(p->stamp_fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on);
+        return p->epoll_fd < 0 || p->timer_fd < 0 || p->command_fd < 0 || p->event_fd < 0 || p->stamp_fd < 0 ? -1 : 0;
     }
     #define MEDIA_SLICE_NS 100000 /* a core that is shared with a busy thread must be had within a fraction of a millisecond */
     struct thread_start { struct plane *plane; int priority; _Atomic int ready; };
@@ -469,7 +473,7 @@ cdef class Plane:
         if self.running:
             self._stop()
         if self.own != NULL:
-            for fd in (self.own.epoll_fd, self.own.timer_fd, self.own.command_fd, self.own.event_fd):
+            for fd in (self.own.epoll_fd, self.own.timer_fd, self.own.command_fd, self.own.event_fd, self.own.stamp_fd):
                 if fd >= 0:
                     close_fd(fd)
         if self.own != NULL:

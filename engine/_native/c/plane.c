@@ -16,7 +16,8 @@
 #define BUSY_DATAGRAMS 24
 #define STALL_NS 100000000
 #define QUIET_WAIT_MS 20
-#define CLOCKS_APART_NS 1000000
+#define CLOCKS_APART_NS 1000000    /* more than a clock is slewed by between two rounds: it was set */
+#define CLOCKS_READ_NS 100000      /* to read both */
 
 /* ---- memory ---- */
 
@@ -693,13 +694,18 @@ static void rest(const struct plane *p, int64_t now_ns, uint64_t datagrams) {
 }
 
 /* Packets are stamped by the clock of the wall. Where that was set since the last round, the stamps of this one say nothing. */
-static void compare_clocks(struct plane *p, int64_t now_ns) {
+static void compare_clocks(struct plane *p) {
     struct timespec wall;
     if (p->now_ns) return;
-    clock_gettime(CLOCK_REALTIME, &wall);
-    int64_t offset_ns = now_ns - ((int64_t)wall.tv_sec * 1000000000 + wall.tv_nsec), moved_ns = offset_ns - p->stamp_offset_ns;
-    p->stamps_known = moved_ns < CLOCKS_APART_NS && moved_ns > -CLOCKS_APART_NS;
-    p->stamp_offset_ns = offset_ns;
+    for (int tries = 0; tries < 3; tries++) {
+        const int64_t before_ns = plane_clock_ns(p);
+        clock_gettime(CLOCK_REALTIME, &wall);
+        if (plane_clock_ns(p) - before_ns > CLOCKS_READ_NS) continue; /* this thread stood still between the two: that says nothing of them */
+        const int64_t offset_ns = before_ns - ((int64_t)wall.tv_sec * 1000000000 + wall.tv_nsec), moved_ns = offset_ns - p->stamp_offset_ns;
+        p->stamps_known = moved_ns < CLOCKS_APART_NS && moved_ns > -CLOCKS_APART_NS;
+        p->stamp_offset_ns = offset_ns;
+        return;
+    }
 }
 
 int plane_round(struct plane *p, int wait) {
@@ -715,7 +721,7 @@ int plane_round(struct plane *p, int wait) {
     if (!p->open_streams) p->wheel_ns = now_ns - now_ns % SLOT_NS;
     plane_obey(p, now_ns); /* what was said meanwhile holds for what came meanwhile */
     p->unread = 0;
-    compare_clocks(p, now_ns);
+    compare_clocks(p);
     for (int i = 0; i < count; i++) {
         uint64_t what = ready[i].data.u64;
         if (what == WATCH_TIMER || what == WATCH_COMMANDS) {

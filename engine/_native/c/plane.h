@@ -267,6 +267,7 @@ struct plane {
     struct writer *writer;
     const struct srtp_functions *srtp;
     int epoll_fd, timer_fd, command_fd, event_fd;
+    int stamp_fd;                               /* keeps the kernel stamping packets: it begins to a moment after the first socket asks for it */
     int64_t (*now_ns)(void *clock);             /* NULL: CLOCK_MONOTONIC */
     void *clock;
     int64_t wall_offset_ns;                     /* to add for nanoseconds since 1970 */

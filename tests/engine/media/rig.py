@@ -16,6 +16,7 @@ from engine._native import writer as files
 from engine._native.plane import Plane
 from engine.media.settings import Format, StreamSettings
 
+SO_TIMESTAMPNS = 35  # asm-generic/socket.h
 START_NS = 5_000_000_000_000
 PCMU = Format(payload_type=0, codec="PCMU")
 PCMA = Format(payload_type=8, codec="PCMA")
@@ -61,6 +62,19 @@ def udp(host: str = "127.0.0.1") -> socket.socket:
     return made
 
 
+def wait_for_stamps() -> None:
+    """Until the kernel stamps datagrams when they come, which begins a moment after a socket asked for it: before, those that waited have the moment at which they are read."""
+    with udp() as there, udp() as here:
+        here.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        waited_ns = 0
+        while waited_ns < 4_000_000:
+            there.sendto(b"", here.getsockname())
+            time.sleep(0.005)
+            _, told, _, _ = here.recvmsg(1, socket.CMSG_SPACE(16))
+            seconds, nanoseconds = struct.unpack("@ll", told[0][2])
+            waited_ns = time.time_ns() - seconds * 1_000_000_000 - nanoseconds
+
+
 class Rig:
     """`ports` pairs of sockets at the plane's side; streams are opened by `open`. With `real_time` the plane looks at the clock of the machine."""
 
@@ -69,6 +83,8 @@ class Rig:
     ) -> None:
         self.now_ns = time.monotonic_ns() if real_time else START_NS
         self.plane = Plane(ports=8, streams=streams, mixes=2, packets=packets, pcm_blocks=64, clock_ns=None if real_time else self.now_ns, **sizes)
+        if real_time:
+            wait_for_stamps()
         self.sockets = [(udp(host), udp(host)) for _ in range(ports)]
         self.peers: list[socket.socket] = []
         self.events: list[tuple] = []
