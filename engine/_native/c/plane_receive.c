@@ -489,8 +489,9 @@ static struct plane_stream *found_again(struct plane *p, struct plane_stream *s,
 
 static int take_heard(struct plane *p, struct heard *h, const struct sockaddr_storage *from, const struct latch_address *address, int64_t now_ns) {
     struct plane_stream *s = found_again(p, h->stream, h, address, now_ns);
+    /* By the moments of arrival: who proves to be there does so as well where this thread stood still, and all is read at once. */
+    int verdict = latch_judge(&s->latch, address, h->packet.ssrc, h->packet.sequence, s->receive_srtp != NULL, h->arrival_ns);
     if (h->arrival_ns < s->opened_ns) h->arrival_ns = s->opened_ns; /* it waited for its stream: what is heard begins with that */
-    int verdict = latch_judge(&s->latch, address, h->packet.ssrc, h->packet.sequence, s->receive_srtp != NULL, now_ns);
     if (verdict == LATCH_DROP) {
         s->counts.wrong_source++;
         return 0;
