@@ -49,8 +49,12 @@ def merge(folder: Folder, merged: StagedFile, legs: dict[int, StagedFile], fd: i
     try:
         for first in range(0, frames, piece):
             count = min(piece, frames - first)
-            raw = [os.pread(each, count * kind().itemsize, offset + first * kind().itemsize) for each in sources]
-            os.pwrite(fd, np.stack([np.frombuffer(each, kind) for each in raw], axis=1).tobytes(), target + first * _frame_bytes(merged))
+            together = np.full((count, len(sources)), SILENCE[merged.codec], kind)
+            for channel, each in enumerate(sources):
+                raw = os.pread(each, count * together.itemsize, offset + first * together.itemsize)  # may be less, where the disk refused some
+                samples = np.frombuffer(raw, kind, len(raw) // together.itemsize)
+                together[: len(samples), channel] = samples
+            os.pwrite(fd, together.tobytes(), target + first * _frame_bytes(merged))
     finally:
         for each in sources:
             os.close(each)

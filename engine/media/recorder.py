@@ -31,6 +31,7 @@ Kind = Literal["pcm16", "ulaw", "alaw", "opus"]
 FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 THREADS: Final = 2
 SEALED_AT_ONCE: Final = 64
+SEALS_APART_S: Final = 0.1  # so that those which end in between share what the disk is waited for
 SPARES_MAX: Final = 256
 BEHIND_S: Final = 3.0  # it is told once a second
 T = TypeVar("T")
@@ -110,13 +111,19 @@ def output_of(file: StagedFile, fd: int) -> native.Output:
     return native.Output(fd, WAV_FORMATS[file.codec], file.tracks)
 
 
+def made_late(staged: Staged) -> StagedFile | None:
+    """The file of all legs where each leg has one too: it is made of them in the end, instead of writing all that is said twice while it is said."""
+    legs = [file for file in staged.files if file.format == "wav" and file.name != f"{staged.recording_id}.wav"]
+    return next((file for file in staged.files if file.format == "wav" and file not in legs), None) if legs else None
+
+
 class Recording:
     """A recording that runs. `number` is what the media plane writes to; track k is leg k of the plan."""
 
-    def __init__(self, recorder: Recorder, staged: Staged, plan_fd: int, fds: list[int], number: int, start_s: float) -> None:
+    def __init__(self, recorder: Recorder, staged: Staged, plan_fd: int, outputs: Sequence[StagedFile], fds: list[int], number: int, start_s: float) -> None:
         self.staged, self.number, self.start_s = staged, number, start_s
         self._recorder, self._plan_fd, self._fds = recorder, plan_fd, fds
-        self._outputs = list(staged.files)  # of the writer, by their numbers
+        self._outputs = list(outputs)  # of the writer, by their numbers
         self._over: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._sealed: asyncio.Task[Manifest] | None = None
         self._intervals: list[Interval] = []
@@ -181,24 +188,29 @@ class Recording:
             intervals=tuple(sorted([*intervals, *self._intervals], key=lambda each: (each.start_ms, each.end_ms))), warnings=(*warnings, *notes),
         )  # fmt: skip
         try:
-            return await self._recorder.seal(Sealing(staged=self.staged, manifest=manifest, beside=beside), lambda: self._merge_late(samples))
+            return await self._recorder.seal(Sealing(staged=self.staged, manifest=manifest, beside=beside), lambda sealing: self._merge_late(sealing, samples))
         finally:
             self._let_go()
 
-    def _merge_late(self, frames: int) -> None:
-        """The merged file anew, where a leg joined. Raises OSError."""
-        folder = self._recorder.folder
-        merged = next((file for file in self.staged.files if file not in self._outputs), None)
+    def _merge_late(self, sealing: Sealing, frames: int) -> None:
+        """The file of all legs. Where the disk does not take it, the legs are what there is."""
+        folder, merged = self._recorder.folder, made_late(self.staged)
         if merged is None:
             return
         legs = {file.tracks[0]: file for file in self.staged.files if file.channels == 1 and file is not merged}
-        folder.unlink(merged.staged)  # of a seal that failed
-        fd = folder.create(merged.staged)
         try:
-            merge(folder, merged, legs, fd, frames)
-            pad(fd, merged, frames)
-        finally:
-            os.close(fd)
+            folder.unlink(merged.staged)  # of a seal that failed
+            fd = folder.create(merged.staged)
+            try:
+                merge(folder, merged, legs, fd, frames)
+                pad(fd, merged, frames)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            files = tuple(file for file in self.staged.files if file is not merged)
+            warning = f"{merged.name}: could not be made of the legs: {os.strerror(error.errno or errno.EIO)}"
+            self.staged = sealing.staged = msgspec.structs.replace(self.staged, files=files, dropped=(*self.staged.dropped, merged.staged))
+            sealing.manifest = msgspec.structs.replace(sealing.manifest, state="partial", warnings=(*sealing.manifest.warnings, warning))
 
     def told(self, event: native.Event, now_s: float) -> str:
         """Takes note of an event; what there is to say of it, or nothing."""
@@ -232,14 +244,14 @@ def missing(file: StagedFile, result: native.Result) -> list[str]:
     return found
 
 
-_Waiting = tuple[Sealing, Callable[[], None], "asyncio.Future[Manifest | NotSealed]"]
+_Waiting = tuple[Sealing, Callable[[Sealing], None], "asyncio.Future[Manifest | NotSealed]"]
 
 
 def _seal_batch(folder: Folder, batch: Sequence[_Waiting]) -> list[Manifest | NotSealed]:
     found: dict[int, Manifest | NotSealed] = {}
     for number, (sealing, prepare, _) in enumerate(batch):
         try:
-            prepare()
+            prepare(sealing)
         except OSError as error:
             found[number] = NotSealed(f"{sealing.staged.recording_id} stays staged: {error.strerror or error}")
     standing = [number for number in range(len(batch)) if number not in found]
@@ -257,7 +269,7 @@ class Recorder:
         self.writer, self.folder = writer, Folder(folder, spares_max=SPARES_MAX)
         self._clock, self._on_fault = clock, on_fault
         self._running: dict[int, Recording] = {}
-        self._behind_at = float("-inf")
+        self._behind_at = self._sealed_at = float("-inf")
         self._waiting: list[_Waiting] = []
         self._sealer: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
@@ -283,9 +295,11 @@ class Recorder:
         files, start_s = files_of(check_id(recording_id), plan), self._clock()
         channels = tuple(Channel(index, leg.label, leg.name) for index, leg in enumerate(plan.legs))
         staged = Staged(recording_id, plan.call_id, iso(start_s), plan.rate_hz, tuple(files), channels, plan.flac, plan.keep_wav)
-        plan_fd, fds = await self.in_thread(lambda: stage(self.folder, staged))
+        late = made_late(staged)
+        outputs = [file for file in files if file is not late]
+        plan_fd, fds = await self.in_thread(lambda: stage(self.folder, staged, outputs))
         try:
-            number = self.writer.open(plan.rate_hz, [output_of(file, fd) for file, fd in zip(files, fds, strict=True)])
+            number = self.writer.open(plan.rate_hz, [output_of(file, fd) for file, fd in zip(outputs, fds, strict=True)])
         except BaseException as error:
             await self.in_thread(lambda: unstage(self.folder, staged))
             for fd in (*fds, plan_fd):
@@ -293,7 +307,7 @@ class Recorder:
             if isinstance(error, BlockingIOError):
                 raise RecordingFull(f"{self.running} recordings run, more are not possible") from error
             raise
-        recording = Recording(self, staged, plan_fd, fds, number, start_s)
+        recording = Recording(self, staged, plan_fd, outputs, fds, number, start_s)
         self._running[number] = recording
         return recording
 
@@ -311,7 +325,7 @@ class Recorder:
         if self._on_fault:
             self._on_fault(recording, text)
 
-    async def seal(self, sealing: Sealing, prepare: Callable[[], None]) -> Manifest:
+    async def seal(self, sealing: Sealing, prepare: Callable[[Sealing], None]) -> Manifest:
         """Seals a recording, with all others that wait for it. `prepare` comes before, where the disk may be waited for. Raises NotSealed."""
         done: asyncio.Future[Manifest | NotSealed] = self._loop.create_future()
         self._waiting.append((sealing, prepare, done))
@@ -324,6 +338,8 @@ class Recorder:
 
     async def _seal_waiting(self) -> None:
         while self._waiting:
+            await asyncio.sleep(self._sealed_at + SEALS_APART_S - self._loop.time())  # one that comes alone does not wait
+            self._sealed_at = self._loop.time()
             batch, self._waiting = self._waiting[:SEALED_AT_ONCE], self._waiting[SEALED_AT_ONCE:]
             try:
                 found = await self.in_thread(lambda batch=batch: _seal_batch(self.folder, batch))  # type: ignore[misc]

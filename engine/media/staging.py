@@ -12,6 +12,7 @@ import itertools
 import os
 import re
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -175,11 +176,11 @@ class Folder:
         os.close(self.fd)
 
 
-def stage(folder: Folder, staged: Staged) -> tuple[int, list[int]]:
-    """Makes the plan, locked, and the empty files: their descriptors. Raises RecordingRefused where such a recording runs already, OSError."""
+def stage(folder: Folder, staged: Staged, files: Sequence[StagedFile]) -> tuple[int, list[int]]:
+    """Makes the plan, locked, and those of its files that are written meanwhile: their descriptors. Raises RecordingRefused where such a recording runs already, OSError."""
     name = staged.plan_name
     try:
-        plan_fd, *fds = native.stage(folder.fd, folder.spare(), f"{name}.new", name, msgspec.json.encode(staged), [file.staged for file in staged.files])
+        plan_fd, *fds = native.stage(folder.fd, folder.spare(), f"{name}.new", name, msgspec.json.encode(staged), [file.staged for file in files])
     except FileExistsError as error:
         if error.filename != name:
             raise

@@ -20,6 +20,7 @@ import soundfile  # type: ignore[import-untyped]
 
 from engine._native import writer as native
 from engine.media import manifest as manifests
+from engine.media import recorder as recorders
 from engine.media import staging
 from engine.media.errors import NotSealed, RecordingFull, RecordingRefused
 from engine.media.manifest import Channel, Interval
@@ -143,7 +144,7 @@ def test_content_is_on_the_disk_before_its_name_and_names_before_the_dot_files_g
 def test_while_it_runs_all_names_are_hidden_and_the_plan_is_locked(tmp_path: Path) -> None:
     async def case(made: Bench) -> None:
         recording = await made.recorder.start("r1", Plan(legs=TWO, capture=True))
-        assert made.names() == {".r1.recording", ".r1-leg0.wav.part", ".r1-leg1.wav.part", ".r1.wav.part", ".r1.pcap.part"}
+        assert made.names() == {".r1.recording", ".r1-leg0.wav.part", ".r1-leg1.wav.part", ".r1.pcap.part"}  # the file of both is made in the end
         with open(made.folder / ".r1.recording", "rb") as plan:
             with pytest.raises(BlockingIOError):
                 fcntl.flock(plan, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -483,10 +484,26 @@ def test_recordings_that_end_together_are_sealed_together(tmp_path: Path, monkey
 def test_one_that_cannot_be_sealed_keeps_no_other(tmp_path: Path) -> None:
     async def case(made: Bench) -> None:
         recordings = [await record(made, f"r{number}", frames=400) for number in range(6)]
-        (made.folder / ".r3.wav.part").unlink()
+        (made.folder / ".r3-leg0.wav.part").unlink()
         done = await asyncio.gather(*(one.finish() for one in recordings), return_exceptions=True)
         assert [isinstance(one, NotSealed) for one in done] == [number == 3 for number in range(6)]
         assert manifests.problems(made.folder / "r5.json") == []
+
+    run(tmp_path, case)
+
+
+def test_where_the_file_of_all_legs_cannot_be_made_the_legs_are_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def merge(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no")
+
+    async def case(made: Bench) -> None:
+        recording = await record(made, "r1", frames=400)
+        with monkeypatch.context() as patched:
+            patched.setattr(recorders, "merge", merge)
+            done = await recording.finish()
+        assert done.state == "partial" and done.warnings == ("r1.wav: could not be made of the legs: No space left on device",)
+        assert made.names() == {".manifests", "r1.json", "r1-leg0.wav", "r1-leg1.wav"}
+        assert manifests.problems(made.folder / "r1.json") == []
 
     run(tmp_path, case)
 

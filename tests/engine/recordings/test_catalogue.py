@@ -329,7 +329,7 @@ def test_what_is_still_being_recorded_is_told_and_what_died_is_taken_away(tmp_pa
         for id in ("running", "died"):
             file = StagedFile(f".{id}.wav.part", f"{id}.wav", "wav", "pcm16", 8000, 1, (0,))
             staged = Staged(id, "call-9@host", "2026-01-02T03:04:05.000Z", 8000, (file,), ())
-            plan, fds = stage(folder, staged)
+            plan, fds = stage(folder, staged, staged.files)
             os.close(fds[0])
             plans.append(plan)
         os.close(plans[1])  # and its lock with it
