@@ -29,7 +29,7 @@ from engine.sdp.terms import Terms
 from engine.sip.call import State
 from engine.sip.incoming import IncomingCall
 
-BLOCKS: Final = 16_384  # of 4 KiB: a second of 1,000 calls, while the disk rests
+BLOCKS: Final = 32_768  # of 4 KiB: some seconds of 1,500 calls, while the disk rests
 RECORDINGS: Final = 4_096
 STREAMS: Final = 4_096
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_-]+")

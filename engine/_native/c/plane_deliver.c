@@ -5,6 +5,7 @@
 #include "plane.h"
 
 #define FLUSH_NS 130000000         /* a block that is not full goes to the writer after this long */
+#define FLUSH_SHORT_NS 2000000000  /* and where blocks are short */
 #define FIFO_MASK (PLANE_FIFO_SAMPLES - 1)
 #define FIFO_SLACK_MS 60           /* more than this and a step in the fifo of a mix is dropped */
 #define JOINT_SAMPLES_MAX 960      /* 20 ms at 48 kHz: plc.c joins in less */
@@ -370,14 +371,21 @@ void plane_expire_digit(struct plane *p, struct plane_stream *s, int64_t until_n
         tell_digit(p, s, PLANE_DIGIT_ENDED, ended.event, ended.duration_ms, 0, now_ns);
 }
 
+/* A block that is not full goes to the writer soon, so that little is lost with the process. Where the disk stands still, blocks go full: they last longer. */
+static void flush_old(struct plane *p, struct plane_track *t, int64_t now_ns) {
+    if (!t->block || now_ns - t->block_since_ns <= FLUSH_NS) return;
+    if (writer_is_short(p->writer) && now_ns - t->block_since_ns <= FLUSH_SHORT_NS) return;
+    plane_flush_block(p, t);
+}
+
 void plane_idle(struct plane *p, struct plane_stream *s, int64_t now_ns) {
     plane_expire_digit(p, s, now_ns, now_ns);
     if (s->idle_slack_ms && !s->jitter.held && (s->track.kind || s->listen_samples)) {
         uint32_t silence = timeline_idle(&s->timeline, now_ns, s->idle_slack_ms);
         if (silence) fill_silence(p, s, silence, now_ns);
     }
-    if (s->track.block && now_ns - s->track.block_since_ns > FLUSH_NS) plane_flush_block(p, &s->track);
-    if (s->capture.block && now_ns - s->capture.block_since_ns > FLUSH_NS) plane_flush_block(p, &s->capture);
+    flush_old(p, &s->track, now_ns);
+    flush_old(p, &s->capture, now_ns);
     int64_t last_ns = s->counts.last_ns ? s->counts.last_ns : s->opened_ns;
     if (s->session.last_heard_ns > last_ns) last_ns = s->session.last_heard_ns; /* RTCP is a sign of life */
     uint32_t limit_ms = s->counts.last_ns ? s->timeout_ms : s->timeout_first_ms;

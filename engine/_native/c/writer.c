@@ -125,6 +125,8 @@ void writer_give(struct writer *w, struct writer_block *block) {
 
 void writer_return(struct writer *w, struct writer_block *block) { w->spare[w->spares++] = (uint32_t)(block - w->block); }
 
+int writer_is_short(const struct writer *w) { return w->spares < w->blocks / 2; }
+
 uint32_t writer_waiting(const struct writer *w) { return writer_load(&w->full.tail) - writer_load(&w->full.head); }
 
 /* ---- the control side ---- */

@@ -34,6 +34,7 @@ struct writer;
 struct writer_block *writer_take(struct writer *w);                   /* NULL: the disk is behind (counted) */
 void writer_give(struct writer *w, struct writer_block *block);       /* in order; wakes the writer at most once a round */
 void writer_return(struct writer *w, struct writer_block *block);     /* unused after all */
+int writer_is_short(const struct writer *w);                         /* more than half of the blocks are on their way: what is half full may wait */
 uint32_t writer_waiting(const struct writer *w);                      /* blocks that are full and not written yet */
 
 /* The control side: one thread at a time, not the media thread. */

@@ -17,6 +17,7 @@ from engine._native import writer as files
 from engine._native.plane import NO_STREAM, Plane, bind_opus
 from engine.codecs import opus
 from engine.media.settings import Format, StreamSettings
+from engine.media.wav import WavFile
 from engine.srtp import SrtpContext, SrtpKey, functions_address
 
 _spec = importlib.util.spec_from_file_location("media_rig", Path(__file__).parents[1] / "media" / "rig.py")
@@ -698,6 +699,24 @@ def test_a_disk_that_is_behind_costs_samples_and_not_the_call(tmp_path: Path) ->
         got = read(tmp_path / "slow.wav")[:, 0]
         assert np.array_equal(got[-160 * 20 :], heard(source)[-160 * 20 :])
         assert 0 < (got[: len(source)] != heard(source)[: len(got)]).sum() <= missed
+
+
+def test_while_the_disk_stands_still_blocks_go_full(tmp_path: Path) -> None:
+    """G.711 as it came: 504 ms in a block, of which 130 wait at most where blocks are plenty."""
+    with Rig() as plane:
+        recorder = Files(plane, blocks=8)
+        peer = plane.open()
+        number = recorder.open(tmp_path / "still.wav", files.WAV_ULAW)
+        plane.plane.record(0, number, 0, "payload", 8000, plane.now_ns)
+        for at in range(120):
+            plane.send(peer, packet(at, at * 160, ulaw(speech(160, at))))
+            plane.round()
+            plane.pass_ms(20)
+        assert plane.counts()["missed_samples"] == 0  # in 2.4 s: 8 blocks of 150 ms would be 1.2
+        plane.plane.close_stream(0)
+        recorder.finish(number)
+        with WavFile(tmp_path / "still.wav") as made:
+            assert made.layout.frames == 120 * 160
 
 
 def test_packets_are_captured_as_they_are_on_the_wire(tmp_path: Path) -> None:
