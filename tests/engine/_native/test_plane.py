@@ -713,6 +713,7 @@ def test_while_the_disk_stands_still_blocks_go_full(tmp_path: Path) -> None:
             plane.round()
             plane.pass_ms(20)
         assert plane.counts()["missed_samples"] == 0  # in 2.4 s: 8 blocks of 150 ms would be 1.2
+        recorder.writer.round(plane.now_ns)
         plane.plane.close_stream(0)
         recorder.finish(number)
         with WavFile(tmp_path / "still.wav") as made:
