@@ -222,7 +222,7 @@ class Legs:
         """The moment now, or the earlier one that a packet which is still to come belongs to: what is late, or waits for what is, is sound of the next files."""
         now_ns = time.monotonic_ns()
         counts = [stream.counts() for stream in self._streams.values() if stream.is_open]
-        heard_until = [one["heard_until_ns"] for one in counts if one["last_ns"] > now_ns - LATE_NS]
+        heard_until: list[int] = [one["heard_until_ns"] for one in counts if one["last_ns"] > now_ns - LATE_NS]
         return min(now_ns, *(max(one, now_ns - LATE_NS) for one in heard_until))
 
     async def rotate(self, recording_id: str, call_id: str) -> CallRecording | None:
