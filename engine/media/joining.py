@@ -41,6 +41,13 @@ def pad(fd: int, file: StagedFile, frames: int) -> None:
     os.pwrite(fd, _header(file, frames), 0)
 
 
+def _write(fd: int, content: memoryview, offset: int) -> None:
+    """All of it: a disk that fills up takes a part without a word. Raises OSError."""
+    while content:
+        written = os.pwrite(fd, content, offset)
+        content, offset = content[written:], offset + written
+
+
 def merge(folder: Folder, merged: StagedFile, legs: dict[int, StagedFile], fd: int, frames: int) -> None:
     """The merged file anew, out of its legs."""
     kind = np.int16 if merged.codec == "pcm16" else np.uint8
@@ -54,7 +61,7 @@ def merge(folder: Folder, merged: StagedFile, legs: dict[int, StagedFile], fd: i
                 raw = os.pread(each, count * together.itemsize, offset + first * together.itemsize)  # may be less, where the disk refused some
                 samples = np.frombuffer(raw, kind, len(raw) // together.itemsize)
                 together[: len(samples), channel] = samples
-            os.pwrite(fd, together.tobytes(), target + first * _frame_bytes(merged))
+            _write(fd, together.data.cast("B"), target + first * _frame_bytes(merged))
     finally:
         for each in sources:
             os.close(each)

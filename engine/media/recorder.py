@@ -248,15 +248,9 @@ _Waiting = tuple[Sealing, Callable[[Sealing], None], "asyncio.Future[Manifest | 
 
 
 def _seal_batch(folder: Folder, batch: Sequence[_Waiting]) -> list[Manifest | NotSealed]:
-    found: dict[int, Manifest | NotSealed] = {}
-    for number, (sealing, prepare, _) in enumerate(batch):
-        try:
-            prepare(sealing)
-        except OSError as error:
-            found[number] = NotSealed(f"{sealing.staged.recording_id} stays staged: {error.strerror or error}")
-    standing = [number for number in range(len(batch)) if number not in found]
-    found.update(zip(standing, seal_all(folder, [batch[number][0] for number in standing]), strict=True))
-    return [found[number] for number in range(len(batch))]
+    for sealing, prepare, _ in batch:
+        prepare(sealing)
+    return seal_all(folder, [sealing for sealing, _, _ in batch])
 
 
 class Recorder:
@@ -326,7 +320,7 @@ class Recorder:
             self._on_fault(recording, text)
 
     async def seal(self, sealing: Sealing, prepare: Callable[[Sealing], None]) -> Manifest:
-        """Seals a recording, with all others that wait for it. `prepare` comes before, where the disk may be waited for. Raises NotSealed."""
+        """Seals a recording, with all others that wait for it. `prepare` comes before, where the disk may be waited for; it raises nothing. Raises NotSealed."""
         done: asyncio.Future[Manifest | NotSealed] = self._loop.create_future()
         self._waiting.append((sealing, prepare, done))
         if self._sealer is None or self._sealer.done():

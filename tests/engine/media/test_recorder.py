@@ -508,6 +508,20 @@ def test_where_the_file_of_all_legs_cannot_be_made_the_legs_are_what_there_is(tm
     run(tmp_path, case)
 
 
+def test_the_file_of_all_legs_is_whole_where_the_disk_takes_it_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = os.pwrite
+
+    async def case(made: Bench) -> None:
+        recording = await record(made, "r1", frames=400)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "pwrite", lambda fd, content, offset: taken(fd, content[:1000], offset))
+            assert (await recording.finish()).state == "complete"
+        with WavFile(made.folder / "r1.wav") as both, WavFile(made.folder / "r1-leg1.wav") as leg:
+            assert both.layout.frames >= 400 and np.array_equal(both.read(0, 10**6)[:, 1], leg.read(0, 10**6)[:, 0])
+
+    run(tmp_path, case)
+
+
 def test_a_volume_that_cannot_be_synced_is_asked_file_by_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that it is said which of them is damaged."""
 
