@@ -16,6 +16,7 @@ from tests.data.rtp_builder import rtp
 from tests.flow.siprec import shapes_all
 from tests.flow.siprec.calls import Call, Ringing
 from tests.flow.siprec.speaking import SAMPLES
+from tests.ports import free_ports
 
 SHAPES = shapes_all.every()
 
@@ -26,7 +27,7 @@ class Answering(threading.Thread):
     def __init__(self, stack: ExitStack) -> None:
         super().__init__(daemon=True)
         self.udp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-        self.udp.bind(("127.0.0.1", 0))
+        self.udp.bind(("127.0.0.1", free_ports()))
         self.tcp = stack.enter_context(socket.create_server(self.udp.getsockname()))
         self.media = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         self.media.bind(("127.0.0.1", 0))
@@ -90,9 +91,11 @@ def answering() -> Iterator[Answering]:
     with ExitStack() as stack:
         made = Answering(stack)
         made.start()
-        yield made
-        made.over = True
-        made.join()
+        try:
+            yield made
+        finally:
+            made.over = True
+            made.join()
 
 
 @pytest.fixture(scope="module")
