@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import socket
@@ -15,8 +16,8 @@ WORKERS: Final = 2  # processes of tests side by side, each with ports of its ow
 # Not the shared generator: hypothesis seeds that, and two test processes would choose the same ports.
 _chance = random.SystemRandom()
 # What was asked for a while ago: a program that was started with them may bind them only later.
-_given: deque[range] = deque()
-REMEMBERED: Final = 2_000  # ports
+_given: deque[range] = deque(maxlen=40)
+TRIES: Final = 1_000  # then what was given is not looked at: between many small pieces there may be no room for a large one
 
 
 def _share() -> range:
@@ -27,16 +28,15 @@ def _share() -> range:
 
 def free_ports(count: int = 1, hosts: Sequence[str] = ("127.0.0.1",)) -> int:
     """The first of `count` ports in a row that neither TCP nor UDP has a socket on, at any of the addresses, and that were not given to somebody else just now."""
-    while True:
+    for tries in itertools.count():
         first = _chance.choice(_share()[:-count])
         wanted = range(first, first + count)
-        if any(each.start < wanted.stop and wanted.start < each.stop for each in _given):
+        if tries < TRIES and any(each.start < wanted.stop and wanted.start < each.stop for each in _given):
             continue
         if all(_is_free(host, port) for host in hosts for port in wanted):
             _given.append(wanted)
-            while sum(map(len, _given)) > REMEMBERED:
-                _given.popleft()
             return first
+    raise AssertionError("there is always another try")
 
 
 def _is_free(host: str, port: int) -> bool:
